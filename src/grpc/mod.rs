@@ -1,0 +1,9 @@
+//! The wire: one file or folder for each protocol.
+
+/// Messages and services, generated from `protos/`.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod proto {
+    tonic::include_proto!("_");
+    /// Every protocol's description, for reflection.
+    pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
+}
