@@ -19,15 +19,15 @@ impl Pace {
         Pace { period: Duration::from_secs_f64(1.0 / fps), due: None }
     }
 
-    /// Whether a frame that comes at this time is kept. One may come half a period too early, so that a
+    /// Whether a frame that comes at this time is kept. One may come a quarter of a period too early, so that a
     /// sender that keeps the rate, but not to the microsecond, loses nothing; on average the rate holds.
     pub fn admits(&mut self, now: Instant) -> bool {
         let due = self.due.unwrap_or(now);
-        if now + self.period / 2 < due {
+        if now + self.period / 4 < due {
             return false;
         }
         // After a pause the rate counts from now on: nothing is made up for.
-        let behind = now.saturating_duration_since(due) > self.period / 2;
+        let behind = now.saturating_duration_since(due) > self.period;
         self.due = Some(if behind { now } else { due } + self.period);
         true
     }
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_sender_that_keeps_the_rate_loses_nothing() {
-        let jitter = [0, 9, -8, 3, -10, 10, 0, -5];
+        let jitter = [0, 5, -4, 3, -5, 5, 0, -3];
         let times: Vec<u64> = (1..100_i64).map(|n| (n * 50 + jitter[n as usize % 8]) as u64).collect();
         assert_eq!(kept(times.clone()), times);
     }
