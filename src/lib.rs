@@ -1,1 +1,8 @@
+//! frameserve.
+pub mod error;
+pub mod frame;
 pub mod grpc;
+pub mod limits;
+pub mod pipeline;
+
+pub use error::Error;
