@@ -35,7 +35,8 @@ checks:
 	$(cargo) clippy --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(cargo) doc --no-deps $(features)
 
-bench: setup-test ## the benchmarks
+bench: ## the benchmarks
+	@scripts/setup bench
 	$(cargo) bench $(features)
 
 fuzz: setup ## each fuzz target for a minute; FUZZ_SECONDS=600 for longer
