@@ -1,9 +1,11 @@
 //! A frame on its way through the server.
 
+pub mod codec;
 pub mod findings;
 pub mod format;
 pub mod image;
 
+pub use codec::{Codec, Encoded, Encoding, Need, Workbench};
 pub use findings::{Detection, Findings, Label, Measure};
 pub use format::{PixelFormat, Size};
 pub use image::Image;

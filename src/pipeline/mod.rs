@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use opencv::core::Mat;
 
 use crate::error::Error;
-use crate::frame::{Frame, Size};
+use crate::frame::{Frame, Need, Size};
 use crate::limits::Limits;
 use names::Names;
 use spec::StageSpec;
@@ -67,15 +67,6 @@ pub struct StepTime {
     pub stage: Arc<str>,
     /// Time on the thread.
     pub took: Duration,
-}
-
-/// How much of a picture a pipeline needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Need {
-    /// Only its luma.
-    pub gray: bool,
-    /// Only this size or a larger one, of the same proportions.
-    pub at_least: Option<Size>,
 }
 
 impl Pipeline {

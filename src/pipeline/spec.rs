@@ -15,7 +15,7 @@
 use std::fmt;
 
 use super::names::Names;
-use super::param::{Args, Value};
+use super::param::{Args, Param, Value};
 use super::stage::StageKind;
 use super::stages;
 use crate::error::{Error, TextError};
@@ -35,12 +35,27 @@ pub struct StageSpec {
 impl StageSpec {
     /// A stage of this name with some values given as text, as in `("low", "50")`.
     pub fn new(name: &str, args: &[(&str, &str)]) -> Result<Self, Error> {
-        let text = Text::of(name, args);
-        let mut stages = parse(&text.0, &Names::default())?;
-        match stages.pop() {
-            Some(stage) if stages.is_empty() => Ok(stage),
-            _ => Err(Error::Unknown { what: "stage", name: name.into(), hint: String::new() }),
+        let unknown = || Error::Unknown { what: "stage", name: name.into(), hint: String::new() };
+        Self::of(stages::find(name).ok_or_else(unknown)?, args)
+    }
+
+    /// The same for a stage of one's own.
+    pub fn of(kind: &'static StageKind, args: &[(&str, &str)]) -> Result<Self, Error> {
+        let wrong = |reason| Error::Stage { stage: kind.name, reason };
+        if let Some((name, _)) =
+            args.iter().find(|(name, _)| kind.params.iter().all(|param| param.name != *name))
+        {
+            return Err(wrong(format!("`{name}` is not {}", parameter_names(kind))));
         }
+        let value = |param: &Param| {
+            let given = args.iter().find(|(name, _)| *name == param.name).map(|(_, value)| *value);
+            let text =
+                given.or(param.default).ok_or_else(|| wrong(format!("`{}` must be given", param.name)))?;
+            let outside = || wrong(format!("`{}` is `{text}`, and may be {}", param.name, param.range));
+            param.range.parse(text).ok_or_else(outside)
+        };
+        let values = kind.params.iter().map(value).collect::<Result<_, Error>>()?;
+        Ok(StageSpec { kind, args: Args::new(kind.params, values) })
     }
 }
 
@@ -329,15 +344,5 @@ impl fmt::Display for Quoted<'_> {
             return f.write_str(self.0);
         }
         write!(f, "'{}'", self.0.replace('\\', "\\\\").replace('\'', "\\'"))
-    }
-}
-
-/// A pipeline's text put together from parts.
-struct Text(String);
-
-impl Text {
-    fn of(name: &str, args: &[(&str, &str)]) -> Self {
-        let args: Vec<_> = args.iter().map(|(name, value)| format!("{name}={}", Quoted(value))).collect();
-        Text(if args.is_empty() { name.into() } else { format!("{name}={}", args.join(",")) })
     }
 }
