@@ -4,7 +4,7 @@ pub mod image_test;
 pub mod status;
 
 /// Messages and services, generated from `protos/`.
-#[allow(missing_docs, clippy::all, clippy::pedantic)]
+#[allow(missing_docs, clippy::all, clippy::restriction, reason = "it is generated code")]
 pub mod proto {
     tonic::include_proto!("_");
     /// Every protocol's description, for reflection.
