@@ -44,7 +44,9 @@ pub use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::grpc::proto::image_test_client::ImageTestClient;
-use crate::grpc::proto::{DescribeReply, DescribeRequest, MsgReply, MsgRequest, StreamConfig, StreamSettings};
+use crate::grpc::proto::{
+    DescribeReply, DescribeRequest, MsgReply, MsgRequest, StreamConfig, StreamSettings,
+};
 
 /// Where a server listens unless it is told otherwise.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:50051";
