@@ -60,7 +60,7 @@ pub fn is_picture(path: &Path) -> bool {
 
 /// The pictures in a directory, in the order of their names.
 pub fn in_directory(path: &Path) -> Result<Vec<PathBuf>, Failure> {
-    list(path, |file| is_picture(file)).and_then(|files| {
+    list(path, is_picture).and_then(|files| {
         let none = || format!("'{}' holds no pictures ({})", path.display(), EXTENSIONS.join(", "));
         if files.is_empty() { Err(Failure::usage(none())) } else { Ok(files) }
     })

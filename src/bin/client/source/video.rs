@@ -119,5 +119,5 @@ fn plausible_fps(fps: f64) -> Option<f64> {
 }
 
 fn whole_number(count: f64) -> Option<u64> {
-    (count >= 1.0 && count < 1e12).then_some(count as u64)
+    (1.0..1e12).contains(&count).then_some(count as u64)
 }
