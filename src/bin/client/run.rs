@@ -102,7 +102,7 @@ async fn run_stream(
     console.detail(&format!("{}: {}", job.name, describe_settings(&stream.settings)));
     let samples = job.sheet.is_some().then(|| Arc::new(Samples::new(SHEET_FRAMES)));
 
-    let ledger = Arc::new(Ledger::default());
+    let ledger = Arc::new(Ledger::new(&stream.settings));
     // Ends the upload also when only this stream is over.
     let stop_upload = stop.child_token();
     let download = Download {
@@ -233,7 +233,9 @@ fn finish_files(
 ) -> Result<(), Failure> {
     if let (Some(samples), Some(sheet)) = (samples, &job.sheet) {
         let pipeline = if settings.pipeline.is_empty() { "(unchanged)" } else { &settings.pipeline };
-        let caption = Caption { title: facts.title.clone(), pipeline: pipeline.into() };
+        let file_name = job.origin.file().and_then(|file| file.file_name());
+        let title = file_name.map_or_else(|| facts.title.clone(), |name| name.to_string_lossy().into_owned());
+        let caption = Caption { title, pipeline: pipeline.into() };
         written.push(write_sheet(sheet, &caption, &samples.chosen())?);
     }
     let (Target::Video(video), Some(file)) = (&job.target, job.origin.file()) else { return Ok(()) };

@@ -149,6 +149,7 @@ impl Upload {
             if let Some(due) = due {
                 tokio::time::sleep_until(due.into()).await;
             }
+            self.ledger.room().await;
             self.sender.reserve().await.ok()
         };
         let slot = tokio::select! {
