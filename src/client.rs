@@ -32,6 +32,7 @@
 //! ```
 
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,7 +113,7 @@ pub enum ClientError {
         reason: String,
     },
     /// Nobody answers there.
-    #[error("cannot connect to {url}: {reason}. Is the server running? Start it with: frameserve-server")]
+    #[error("cannot connect to {url}: {reason}. Is the server running? Start it with: {}", start_command(.url))]
     Connect {
         /// Where it was looked for.
         url: String,
@@ -258,6 +259,15 @@ fn full_url(given: &str) -> Result<String, ClientError> {
     }
 }
 
+/// What to type for a server at that URL, if it is to be on this machine.
+fn start_command(url: &str) -> String {
+    let address = url.trim_start_matches("http://");
+    match address.parse::<SocketAddr>() {
+        Ok(_) if url != DEFAULT_URL => format!("frameserve-server --listen {address}"),
+        _ => "frameserve-server".into(),
+    }
+}
+
 fn root_cause(error: &tonic::transport::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
@@ -329,7 +339,8 @@ mod tests {
         let error = Client::connect(&address).await.expect_err("nobody listens");
         assert!(matches!(error, ClientError::Connect { .. }), "{error:?}");
         let text = error.to_string();
-        assert!(text.contains(&address) && text.contains("frameserve-server"), "{text}");
+        assert!(text.contains(&address) && text.contains("frameserve-server --listen"), "{text}");
+        assert_eq!(start_command(DEFAULT_URL), "frameserve-server");
     }
 
     #[test]

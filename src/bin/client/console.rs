@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
+use crate::hush;
+
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
@@ -59,6 +61,9 @@ impl Console {
     }
 
     fn line(&self, text: &str) {
-        self.bars.suspend(|| eprintln!("{text}"));
+        self.bars.suspend(|| {
+            let _exclusive = hush::exclusive();
+            eprintln!("{text}");
+        });
     }
 }

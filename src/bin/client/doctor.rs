@@ -11,6 +11,8 @@ use opencv::videoio::VideoWriter;
 
 use crate::args::DoctorArgs;
 use crate::failure::{Exit, Failure};
+use crate::hush::Hush;
+use crate::report::short;
 
 const LABEL: usize = 16;
 
@@ -109,11 +111,8 @@ fn limit_rows(limits: &Limits) -> [(&'static str, String); 6] {
         ("most streams", limits.max_streams.to_string()),
         ("largest window", format!("{} frames", limits.max_window)),
         ("largest queue", format!("{} frames", limits.max_queue)),
-        ("largest picture", format!("{} megapixels", crate::report::short(limits.max_pixels as f64 / 1e6))),
-        (
-            "largest message",
-            format!("{} MiB", crate::report::short(limits.max_message_bytes as f64 / 1_048_576.0)),
-        ),
+        ("largest picture", format!("{} megapixels", short(limits.max_pixels as f64 / 1e6))),
+        ("largest message", format!("{} MiB", short(limits.max_message_bytes as f64 / 1_048_576.0))),
         ("most stages", limits.max_stages.to_string()),
     ]
 }
@@ -136,7 +135,9 @@ fn encodes(codec: &str) -> bool {
         let [a, b, c, d] = codec.chars().collect::<Vec<_>>()[..] else { return Ok(false) };
         let fourcc = VideoWriter::fourcc(a, b, c, d)?;
         let size = Size::new(64, 64);
+        let hush = Hush::new();
         let mut writer = VideoWriter::new(&path, fourcc, 25.0, size, true)?;
+        drop(hush);
         if !writer.is_opened()? {
             return Ok(false);
         }

@@ -6,6 +6,7 @@ mod console;
 mod doctor;
 mod download;
 mod failure;
+mod hush;
 mod ledger;
 mod lettering;
 mod picture;

@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::report::{StreamReport, Tally};
 use crate::samples::Samples;
 use crate::sink::{Caption, FindingsFile, SoundTrack, Target, write_sheet};
-use crate::source::{Arrival, Facts, Origin, Sound};
+use crate::source::{Arrival, Facts, Origin, Sound, Source};
 use crate::upload::{Pace, Upload, Uploaded};
 use crate::wire::{Decoder, Encoder};
 
@@ -96,7 +96,7 @@ async fn run_stream(
 ) -> Result<(), Failure> {
     let Shared { args, console, stop, .. } = shared;
     let client = Client::connect(&args.server.server).await?;
-    let source = block_in_place(|| job.origin.open(&args.input))?;
+    let Some(source) = open_source(job, shared).await? else { return Ok(()) };
     let facts = source.facts().clone();
     let stream = client.open(config(shared, &facts)).await?;
     console.detail(&format!("{}: {}", job.name, describe_settings(&stream.settings)));
@@ -148,6 +148,16 @@ async fn run_stream(
     block_in_place(|| finish_files(job, shared, &facts, &stream.settings, samples.as_deref(), written))?;
     received?;
     judge_upload(uploaded, tally, shared, client.url())
+}
+
+/// `None` when interrupted before there was anything: a camera or a pipe may never begin.
+async fn open_source(job: &Job, shared: &Shared) -> Result<Option<Box<dyn Source>>, Failure> {
+    let (origin, input) = (job.origin.clone(), shared.args.input.clone());
+    let opening = tokio::task::spawn_blocking(move || origin.open(&input));
+    tokio::select! {
+        () = shared.stop.cancelled() => Ok(None),
+        opened = opening => opened.map_err(|_| Failure::usage("opening the source has crashed"))?.map(Some),
+    }
 }
 
 impl Receiving<'_> {

@@ -142,11 +142,14 @@ fn sum_up(outcomes: Vec<Outcome>, console: &Console, json: bool) -> Exit {
     outcomes.iter().for_each(|outcome| total.merge(&outcome.tally));
     let exit = overall(outcomes.iter().map(|outcome| outcome.exit));
     let several = outcomes.len() > 1;
-    for Outcome { report, .. } in &outcomes {
+    for Outcome { report, exit: stream_exit, .. } in &outcomes {
         if let Some(error) = &report.error {
             console.error(&if several { format!("{}: {error}", report.source) } else { error.clone() });
         }
-        console.note(&text(report));
+        // A stream that never began has nothing to sum up.
+        if report.summary.frames_in > 0 || *stream_exit == Exit::AllCameBack {
+            console.note(&text(report));
+        }
     }
     if several {
         console.note(&format!("all {} streams\n{}", outcomes.len(), total.summary().text()));

@@ -8,6 +8,8 @@ use opencv::videoio::VideoWriter;
 
 use super::steady::Film;
 use crate::failure::Failure;
+use crate::hush::Hush;
+use crate::report::short;
 
 pub struct VideoFile {
     path: PathBuf,
@@ -51,7 +53,9 @@ impl Film for VideoFile {
         let codecs = self.codecs();
         for [a, b, c, d] in &codecs {
             let fourcc = VideoWriter::fourcc(*a, *b, *c, *d)?;
+            let hush = Hush::new();
             let writer = VideoWriter::new(&self.path, fourcc, self.fps, size, true)?;
+            drop(hush);
             if writer.is_opened()? {
                 let codec = String::from_iter([a, b, c, d]);
                 self.open = Some(Open { writer, codec, size, frames: 0 });
@@ -80,14 +84,15 @@ impl Film for VideoFile {
         };
         open.writer.release()?;
         let Open { codec, size, frames, .. } = open;
+        // The writer cuts the last column or row of an odd size.
+        let (width, height) = (size.width / 2 * 2, size.height / 2 * 2);
+        let cut = if (width, height) == (size.width, size.height) { "" } else { ", cut to an even size" };
         // The writer reports no errors of its own: a full disk shows here only.
         match std::fs::metadata(&self.path) {
-            Ok(file) if file.len() > 0 => Ok(vec![format!(
-                "{path}: {frames} frames of {}x{} at {} fps, {codec}",
-                size.width,
-                size.height,
-                crate::report::short(self.fps)
-            )]),
+            Ok(file) if file.len() > 0 => {
+                let fps = short(self.fps);
+                Ok(vec![format!("{path}: {frames} frames of {width}x{height} at {fps} fps, {codec}{cut}")])
+            }
             _ => Err(Failure::usage(format!("'{path}' could not be written"))),
         }
     }

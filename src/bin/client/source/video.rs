@@ -12,6 +12,7 @@ use opencv::videoio::{
 use super::probe::{self, Sound};
 use super::{Arrival, Facts, Source, SourceFrame};
 use crate::failure::Failure;
+use crate::hush::Hush;
 use crate::picture::Picture;
 
 const ASSUMED_FPS: f64 = 25.0;
@@ -27,7 +28,7 @@ impl Video {
     /// A file, from about `start` seconds on.
     pub fn file(path: &Path, start: f64) -> Result<Video, Failure> {
         let title = path.display().to_string();
-        let mut capture = VideoCapture::from_file(path, CAP_ANY)?;
+        let mut capture = open(|| VideoCapture::from_file(path, CAP_ANY))?;
         if !capture.is_opened()? {
             return Err(Failure::usage(format!("'{title}' is no video that this OpenCV can read")));
         }
@@ -62,7 +63,7 @@ impl Video {
     }
 
     pub fn camera(number: i32) -> Result<Video, Failure> {
-        let capture = VideoCapture::new(number, CAP_ANY)?;
+        let capture = open(|| VideoCapture::new(number, CAP_ANY))?;
         if !capture.is_opened()? {
             return Err(Failure::usage(format!("camera {number} is not there, or another program has it")));
         }
@@ -112,6 +113,12 @@ impl Source for Video {
         self.last_us = Some(timestamp_us);
         Ok(Some(SourceFrame { picture: Picture::Pixels(pixels), timestamp_us, name: None }))
     }
+}
+
+/// Backends that don't know a source say so on standard error, before the one that does is asked.
+fn open(capture: impl FnOnce() -> opencv::Result<VideoCapture>) -> opencv::Result<VideoCapture> {
+    let _hush = Hush::new();
+    capture()
 }
 
 fn plausible_fps(fps: f64) -> Option<f64> {
