@@ -136,6 +136,14 @@ pub enum ClientError {
         /// Why.
         status: Box<Status>,
     },
+    /// The connection broke, or the server was killed.
+    #[error("lost the connection to {url}: {reason}")]
+    Lost {
+        /// To whom it led.
+        url: String,
+        /// What the transport says.
+        reason: String,
+    },
     /// The first reply held no settings: another program, or the original imageTest server.
     #[error("{url} did not answer the stream's configuration: it is no frameserve")]
     NotFrameserve {
@@ -234,8 +242,14 @@ impl Slot<'_> {
 impl FrameReplies {
     /// The next reply; `None` when the server has answered every frame and the stream is over.
     pub async fn next(&mut self) -> Result<Option<MsgReply>, ClientError> {
-        let ended = |status| ClientError::Ended { url: self.url.to_string(), status: Box::new(status) };
-        self.replies.message().await.map_err(ended)
+        self.replies.message().await.map_err(|status| {
+            let url = self.url.to_string();
+            // A status that came from the server has no source; one that the transport made up has.
+            match status.source() {
+                Some(source) => ClientError::Lost { url, reason: root_cause(source) },
+                None => ClientError::Ended { url, status: Box::new(status) },
+            }
+        })
     }
 }
 
@@ -268,8 +282,8 @@ fn start_command(url: &str) -> String {
     }
 }
 
-fn root_cause(error: &tonic::transport::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }

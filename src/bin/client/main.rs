@@ -90,15 +90,12 @@ fn print(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
-/// OpenCV and the ffmpeg libraries in it write their own warnings to standard error, which name nothing that
-/// a user could do. They read these variables when they are first used.
+/// The ffmpeg libraries in OpenCV write their warnings to standard error, which name nothing that a user
+/// could do. They read the variable when they are first used.
 fn quiet_libraries() {
-    for (name, value) in
-        [("OPENCV_LOG_LEVEL", "OFF"), ("OPENCV_FFMPEG_LOGLEVEL", "-8"), ("OPENCV_VIDEOIO_DEBUG", "0")]
-    {
-        if std::env::var_os(name).is_none() {
-            // SAFETY: no other thread exists yet.
-            unsafe { std::env::set_var(name, value) };
-        }
+    let name = "OPENCV_FFMPEG_LOGLEVEL";
+    if std::env::var_os(name).is_none() {
+        // SAFETY: no other thread exists yet.
+        unsafe { std::env::set_var(name, "-8") };
     }
 }

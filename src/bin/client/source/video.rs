@@ -6,7 +6,8 @@ use std::time::Instant;
 use opencv::core::Mat;
 use opencv::prelude::*;
 use opencv::videoio::{
-    CAP_ANY, CAP_PROP_FPS, CAP_PROP_FRAME_COUNT, CAP_PROP_ORIENTATION_AUTO, CAP_PROP_POS_MSEC, VideoCapture,
+    CAP_ANY, CAP_FFMPEG, CAP_PROP_FPS, CAP_PROP_FRAME_COUNT, CAP_PROP_ORIENTATION_AUTO, CAP_PROP_POS_MSEC,
+    VideoCapture,
 };
 
 use super::probe::{self, Sound};
@@ -53,7 +54,8 @@ impl Video {
 
     /// A network camera, or a video on a web server.
     pub fn url(url: &str) -> Result<Video, Failure> {
-        let capture = VideoCapture::from_file(url, CAP_ANY)?;
+        // Other backends are noisy about what they can't reach, and it may take long to find out.
+        let capture = VideoCapture::from_file(url, CAP_FFMPEG)?;
         if !capture.is_opened()? {
             return Err(Failure::usage(format!("'{url}' can't be reached, or is no video")));
         }
