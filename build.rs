@@ -31,7 +31,7 @@ fn compile_protos() {
 /// The programs find libtorch beside the build tree here, and in `../lib` where they were installed.
 fn link_libtorch() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    let Some(libtorch) = env::var_os("LIBTORCH") else { return };
+    let libtorch = env::var_os("LIBTORCH").unwrap_or_else(|| ".deps/libtorch/torch".into());
     let lib = Path::new(&libtorch).join("lib");
     if !lib.join("libtorch_cpu.so").exists() {
         fail(&format!(
@@ -39,6 +39,11 @@ fn link_libtorch() {
             lib.display()
         ));
     }
+    let text = std::fs::read_to_string(lib.with_file_name("version.py")).unwrap_or_default();
+    let version = text.lines().find_map(|line| line.strip_prefix("__version__ = "));
+    // Behind the + stands what the wheel could do with all of its libraries, and they need not be there.
+    let version = version.and_then(|version| version.trim_matches('\'').split('+').next());
+    println!("cargo:rustc-env=LIBTORCH_VERSION={}", version.unwrap_or("unknown"));
     for rpath in ["$ORIGIN/../lib", &lib.display().to_string()] {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{rpath}");
     }

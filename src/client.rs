@@ -209,8 +209,8 @@ impl Client {
         let Some(settings) = first.and_then(|reply| reply.settings) else {
             return Err(ClientError::NotFrameserve { url: self.url.to_string() });
         };
-        let sender = FrameSender { messages, url: self.url.clone() };
-        let replies = FrameReplies { replies, url: self.url.clone() };
+        let sender = FrameSender { messages, url: Arc::clone(&self.url) };
+        let replies = FrameReplies { replies, url: Arc::clone(&self.url) };
         Ok(FrameStream { settings, sender, replies })
     }
 

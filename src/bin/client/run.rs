@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use frameserve::client::{Client, FrameReplies};
 use frameserve::grpc::proto::pressure::Mode;
 use frameserve::grpc::proto::{MsgReply, Pressure, StreamConfig, StreamSettings};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
@@ -153,10 +154,14 @@ async fn run_stream(
 /// `None` when interrupted before there was anything: a camera or a pipe may never begin.
 async fn open_source(job: &Job, shared: &Shared) -> Result<Option<Box<dyn Source>>, Failure> {
     let (origin, input) = (job.origin.clone(), shared.args.input.clone());
-    let opening = tokio::task::spawn_blocking(move || origin.open(&input));
+    let (done, opened) = oneshot::channel();
+    let opening = move || {
+        let _ = done.send(origin.open(&input));
+    };
+    thread::Builder::new().name("open".into()).spawn(opening).map_err(Failure::usage)?;
     tokio::select! {
         () = shared.stop.cancelled() => Ok(None),
-        opened = opening => opened.map_err(|_| Failure::usage("opening the source has crashed"))?.map(Some),
+        opened = opened => opened.map_err(|_| Failure::usage("the thread that opens the source has crashed"))?.map(Some),
     }
 }
 

@@ -1,0 +1,59 @@
+# The server:             docker build -t frameserve .
+#   without libtorch:     docker build -t frameserve --build-arg TORCH=none .
+# The client:             docker build -t frameserve-client --target client .
+
+FROM rust:1.95-bookworm AS sources
+ENV PIP_NO_CACHE_DIR=1
+WORKDIR /frameserve
+COPY scripts/setup scripts/
+# Packages alone first: they are the same for both programs.
+RUN TORCH=none scripts/setup build && rm -rf /var/lib/apt/lists/*
+COPY .cargo .cargo
+COPY protos protos
+COPY Cargo.toml Cargo.lock build.rs ./
+# Empty stand-ins for the sources, with which the dependencies are built in a layer of their own, which a
+# change of the sources leaves alone.
+RUN sed -n 's/^path = "\(.*\)"/\1/p' Cargo.toml | while read -r file; do \
+      mkdir -p "$(dirname "$file")" && echo '#![allow(dead_code)] fn main() {}' > "$file"; done
+
+FROM sources AS build-server
+ARG TORCH=cpu
+RUN TORCH=$TORCH scripts/setup build
+RUN test "$TORCH" = none && echo --no-default-features > features || touch features
+RUN cargo build --release --locked --bin frameserve-server $(cat features)
+COPY src src
+# Cargo goes by the time of change, and the stand-ins are newer than the sources.
+RUN find src -name '*.rs' -exec touch {} + && \
+    cargo build --release --locked --bin frameserve-server $(cat features)
+# The program looks for libraries in ../lib: those of libtorch that it needs go there.
+RUN mkdir -p installed/bin installed/lib && cp target/release/frameserve-server installed/bin/ && \
+    ldd installed/bin/frameserve-server | awk '$3 ~ /\/\.deps\// {print $3}' | xargs -r cp -Lt installed/lib
+
+FROM sources AS build-client
+RUN cargo build --release --locked --bin frameserve-client --no-default-features
+COPY src src
+RUN find src -name '*.rs' -exec touch {} + && \
+    cargo build --release --locked --bin frameserve-client --no-default-features
+
+FROM debian:bookworm-slim AS client
+# The client reads and writes video files.
+RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+      libopencv-imgcodecs406 libopencv-imgproc406 libopencv-objdetect406 libopencv-photo406 libopencv-video406 \
+      libopencv-videoio406 && rm -rf /var/lib/apt/lists/*
+COPY --from=build-client /frameserve/target/release/frameserve-client /opt/frameserve/bin/
+RUN ! ldd /opt/frameserve/bin/frameserve-client | grep 'not found'
+USER 10001:10001
+WORKDIR /videos
+ENTRYPOINT ["/opt/frameserve/bin/frameserve-client"]
+
+FROM debian:bookworm-slim AS server
+# No imgcodecs and no videoio: with them would come 280 MB of readers of file formats.
+RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+      libopencv-core406 libopencv-imgproc406 libopencv-objdetect406 libopencv-photo406 libopencv-video406 \
+      opencv-data && rm -rf /var/lib/apt/lists/*
+COPY --from=build-server /frameserve/installed /opt/frameserve
+RUN ! ldd /opt/frameserve/bin/frameserve-server | grep 'not found'
+USER 10001:10001
+ENV FRAMESERVE_LISTEN=0.0.0.0:50051
+EXPOSE 50051
+ENTRYPOINT ["/opt/frameserve/bin/frameserve-server"]

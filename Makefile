@@ -1,0 +1,50 @@
+# Everyday tasks. What takes more than a line or two stands in scripts/.
+
+cargo = cargo --locked
+# Where `make setup` was told to leave libtorch out, cargo is told so too.
+features = $(shell [ -z "$$LIBTORCH" ] && grep -qsx none .deps/libtorch/kind && echo --no-default-features)
+
+.DEFAULT_GOAL := help
+# The order in which a target names what it needs is the order in which it has to happen; cargo is parallel itself.
+.NOTPARALLEL:
+.PHONY: help setup setup-test build demo test checks bench fuzz lint clean-out
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
+	  while IFS='|' read -r target says; do printf '  make %-10s %s\n' "$$target" "$$says"; done
+
+setup: ## what building and the demo need; TORCH=cuda or TORCH=none for another libtorch
+	@scripts/setup run
+
+setup-test:
+	@scripts/setup test
+
+build: setup ## the programs, into target/release
+	cargo build --release --bins $(features)
+
+demo: build ## stream a video through the server and show what comes back, in out/
+	@scripts/demo
+
+test: setup-test checks ## everything that a change has to pass
+	$(cargo) test $(features)
+
+# The second clippy sees the programs as those get them who have no libtorch.
+checks:
+	cargo fmt --check
+	$(cargo) clippy --all-targets $(features) -- -D warnings
+	$(cargo) clippy --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(cargo) doc --no-deps $(features)
+
+bench: ## the benchmarks
+	@scripts/setup bench
+	$(cargo) bench $(features)
+
+fuzz: setup ## each fuzz target for a minute; FUZZ_SECONDS=600 for longer
+	@scripts/fuzz
+
+lint: setup checks ## format, clippy, documentation, licences of the dependencies
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check licenses bans sources; \
+	else echo 'The licences were not checked. For that: cargo install cargo-deny --locked'; fi
+
+clean-out: ## remove what the demo and the benchmarks wrote
+	rm -rf out

@@ -1,0 +1,286 @@
+//! The flags, the variables and the file that a server is configured with.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use frameserve::Error;
+use frameserve::config::{Config, Transport};
+use frameserve::frame::{PixelFormat, Size};
+use frameserve::limits::Limits;
+use frameserve::pipeline::names::Names;
+use serde::{Deserialize, Serialize};
+
+/// Takes video frames over gRPC, runs an OpenCV pipeline on each, and streams them back in order.
+///
+/// Frames come on the bidirectional stream ImageTest/Analyse; `frameserve-client stream` sends a video and
+/// `frameserve-client pipelines` lists what can be done to it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "frameserve-server",
+    version,
+    after_help = "A flag wins over its environment variable, that over the file, that over the default.\n\
+                  SIGTERM or Ctrl-C drains: frames already taken are answered, then the server ends.\n\n\
+                  Examples:\n  \
+                  frameserve-server --listen 0.0.0.0:50051\n  \
+                  frameserve-server --default-pipeline 'resize=640x360 | canny=50,150'\n  \
+                  frameserve-server --raw-size 1280x720       # for clients that send bare gray pixels\n  \
+                  frameserve-server --print-config > frameserve.toml; frameserve-server --config frameserve.toml"
+)]
+pub struct Args {
+    /// A TOML file with these settings, as --print-config prints it
+    #[arg(long, value_name = "FILE", env = "FRAMESERVE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print all settings as a TOML file, and end
+    #[arg(long)]
+    pub print_config: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Every setting. What is not set has its default.
+#[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// Addresses to listen on; port 0 takes a free one [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDRESS", env = "FRAMESERVE_LISTEN", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    listen: Vec<SocketAddr>,
+    /// Pipeline of streams that ask for none: a text, or a name from the file's [pipelines] [default: none,
+    /// frames are only decoded and encoded]
+    #[arg(long, value_name = "PIPELINE", env = "FRAMESERVE_DEFAULT_PIPELINE")]
+    default_pipeline: Option<String>,
+    /// Size of raw frames whose stream does not say it in its messages or in the metadata frame-width and
+    /// frame-height
+    #[arg(long, value_name = "WIDTHxHEIGHT", env = "FRAMESERVE_RAW_SIZE")]
+    raw_size: Option<String>,
+    /// Format of those frames: gray8, bgr24, rgb24, i420 or nv12 [default: gray8 or bgr24, by their length]
+    #[arg(long, value_name = "FORMAT", env = "FRAMESERVE_RAW_FORMAT")]
+    raw_format: Option<String>,
+    /// Threads that process frames [default: one for each core]
+    #[arg(long, value_name = "N", env = "FRAMESERVE_THREADS")]
+    threads: Option<usize>,
+    /// Frames in flight of a stream that does not say [default: 8]
+    #[arg(long, value_name = "FRAMES", env = "FRAMESERVE_WINDOW")]
+    window: Option<usize>,
+    /// The most frames in flight that a stream is granted [default: 64]
+    #[arg(long, value_name = "FRAMES", env = "FRAMESERVE_MAX_WINDOW")]
+    max_window: Option<usize>,
+    /// The most frames that may wait on a stream that drops the oldest [default: 256]
+    #[arg(long, value_name = "FRAMES", env = "FRAMESERVE_MAX_QUEUE")]
+    max_queue: Option<usize>,
+    /// Pixels of the largest picture, as it comes and after every stage [default: 16777216]
+    #[arg(long, value_name = "PIXELS", env = "FRAMESERVE_MAX_PIXELS")]
+    max_pixels: Option<u64>,
+    /// Bytes of the largest message [default: 67108864]
+    #[arg(long, value_name = "BYTES", env = "FRAMESERVE_MAX_MESSAGE_BYTES")]
+    max_message_bytes: Option<usize>,
+    /// Streams at a time, over all clients [default: 256]
+    #[arg(long, value_name = "N", env = "FRAMESERVE_MAX_STREAMS")]
+    max_streams: Option<usize>,
+    /// Stages of the longest pipeline [default: 32]
+    #[arg(long, value_name = "N", env = "FRAMESERVE_MAX_STAGES")]
+    max_stages: Option<usize>,
+    /// Frames being processed at a time, over all streams [default: 1024]
+    #[arg(long, value_name = "N", env = "FRAMESERVE_MAX_JOBS")]
+    max_jobs: Option<usize>,
+    /// Memory of the frames being processed at a time, over all streams [default: 2147483648]
+    #[arg(long, value_name = "BYTES", env = "FRAMESERVE_MAX_JOB_BYTES")]
+    max_job_bytes: Option<usize>,
+    /// Bytes that a client may send ahead on one stream [default: 2097152]
+    #[arg(long, value_name = "BYTES", env = "FRAMESERVE_STREAM_WINDOW_BYTES")]
+    stream_window_bytes: Option<u32>,
+    /// Streams that one connection may have open [default: 128]
+    #[arg(long, value_name = "N", env = "FRAMESERVE_STREAMS_PER_CONNECTION")]
+    streams_per_connection: Option<u32>,
+    /// After so much silence a connection is asked whether it lives; 0 for never [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_KEEPALIVE")]
+    keepalive: Option<f64>,
+    /// It is closed if it does not answer within this [default: 5]
+    #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_KEEPALIVE_TIMEOUT")]
+    keepalive_timeout: Option<f64>,
+    /// How long streams may take to end after SIGTERM [default: 20]
+    #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_DRAIN_TIMEOUT")]
+    drain_timeout: Option<f64>,
+    /// What is logged to standard error: a level, or levels for parts, as in info,h2=warn [default: info]
+    #[arg(long, value_name = "LEVELS", env = "FRAMESERVE_LOG")]
+    log: Option<String>,
+    /// How it is logged [default: text]
+    #[arg(long, value_name = "FORMAT", env = "FRAMESERVE_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Named pipelines: in the file only, as `name = "text"` or `name = { pipeline = "text", doc = "…" }`.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pipelines: BTreeMap<String, NamedPipeline>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum NamedPipeline {
+    Text(String),
+    Documented {
+        pipeline: String,
+        #[serde(default)]
+        doc: String,
+    },
+}
+
+impl Settings {
+    /// Flags and variables over the file.
+    pub fn merge(args: Args) -> Result<Self, String> {
+        let Some(path) = args.config else { return Ok(args.settings) };
+        let shown = path.display();
+        let text = std::fs::read_to_string(&path).map_err(|error| format!("{shown}: {error}"))?;
+        // Read as settings first, for an error that names the line and the key.
+        toml::from_str::<Settings>(&text).map_err(|error| format!("{shown}: {error}"))?;
+        let mut table: toml::Table = toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))?;
+        table.extend(toml::Table::try_from(&args.settings).map_err(|error| error.to_string())?);
+        table.try_into().map_err(|error| format!("{shown}: {error}"))
+    }
+
+    /// The settings as a file, with the defaults filled in.
+    pub fn to_toml(&self) -> String {
+        let or = |seconds: Option<f64>, default: Duration| Some(seconds.unwrap_or(default.as_secs_f64()));
+        let default = Config::default();
+        let Limits { max_window, max_queue, max_pixels, max_message_bytes, .. } = default.limits;
+        let Limits { max_streams, max_stages, max_jobs, max_job_bytes, .. } = default.limits;
+        let transport = default.transport;
+        let filled = Settings {
+            listen: if self.listen.is_empty() { default.listen } else { self.listen.clone() },
+            default_pipeline: Some(self.default_pipeline.clone().unwrap_or(default.default_pipeline)),
+            threads: self.threads.or(Some(default.threads)),
+            window: self.window.or(Some(default.default_window)),
+            max_window: self.max_window.or(Some(max_window)),
+            max_queue: self.max_queue.or(Some(max_queue)),
+            max_pixels: self.max_pixels.or(Some(max_pixels)),
+            max_message_bytes: self.max_message_bytes.or(Some(max_message_bytes)),
+            max_streams: self.max_streams.or(Some(max_streams)),
+            max_stages: self.max_stages.or(Some(max_stages)),
+            max_jobs: self.max_jobs.or(Some(max_jobs)),
+            max_job_bytes: self.max_job_bytes.or(Some(max_job_bytes)),
+            stream_window_bytes: self.stream_window_bytes.or(Some(transport.stream_window)),
+            streams_per_connection: self.streams_per_connection.or(Some(transport.streams_per_connection)),
+            keepalive: or(self.keepalive, transport.keepalive),
+            keepalive_timeout: or(self.keepalive_timeout, transport.keepalive_timeout),
+            drain_timeout: or(self.drain_timeout, default.drain_timeout),
+            log: Some(self.log().to_owned()),
+            log_format: Some(self.log_format()),
+            ..self.clone()
+        };
+        toml::to_string(&filled).unwrap_or_default()
+    }
+
+    /// The configuration that these settings make; what they don't say has its default.
+    pub fn config(&self) -> Result<Config, Error> {
+        let default = Config::default();
+        let limits = default.limits;
+        let transport = default.transport;
+        let mut pipelines = Names::default();
+        // A name may be used by another one: those that are not known yet are tried again.
+        let mut rest: Vec<_> = self.pipelines.iter().collect();
+        while !rest.is_empty() {
+            let before = rest.len();
+            let mut failed = None;
+            rest.retain(|(name, named)| match named.insert(name, &mut pipelines) {
+                Ok(()) => false,
+                Err(error) => {
+                    failed = Some(error);
+                    true
+                }
+            });
+            if let (Some(error), true) = (failed, rest.len() == before) {
+                return Err(error);
+            }
+        }
+        Ok(Config {
+            listen: if self.listen.is_empty() { default.listen } else { self.listen.clone() },
+            limits: Limits {
+                max_window: self.max_window.unwrap_or(limits.max_window),
+                max_queue: self.max_queue.unwrap_or(limits.max_queue),
+                max_pixels: self.max_pixels.unwrap_or(limits.max_pixels),
+                max_message_bytes: self.max_message_bytes.unwrap_or(limits.max_message_bytes),
+                max_streams: self.max_streams.unwrap_or(limits.max_streams),
+                max_stages: self.max_stages.unwrap_or(limits.max_stages),
+                max_jobs: self.max_jobs.unwrap_or(limits.max_jobs),
+                max_job_bytes: self.max_job_bytes.unwrap_or(limits.max_job_bytes),
+            },
+            threads: self.threads.unwrap_or(default.threads),
+            default_window: self.window.unwrap_or(default.default_window),
+            default_pipeline: self.default_pipeline.clone().unwrap_or(default.default_pipeline),
+            raw_size: self.raw_size.as_deref().map(raw_size).transpose()?,
+            raw_format: self.raw_format.as_deref().map(raw_format).transpose()?,
+            pipelines,
+            transport: Transport {
+                stream_window: self.stream_window_bytes.unwrap_or(transport.stream_window),
+                streams_per_connection: self
+                    .streams_per_connection
+                    .unwrap_or(transport.streams_per_connection),
+                keepalive: seconds("--keepalive", self.keepalive, transport.keepalive)?,
+                keepalive_timeout: seconds(
+                    "--keepalive-timeout",
+                    self.keepalive_timeout,
+                    transport.keepalive_timeout,
+                )?,
+            },
+            drain_timeout: seconds("--drain-timeout", self.drain_timeout, default.drain_timeout)?,
+        })
+    }
+
+    /// What is logged.
+    pub fn log(&self) -> &str {
+        self.log.as_deref().unwrap_or("info")
+    }
+
+    /// How it is logged.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or(LogFormat::Text)
+    }
+}
+
+impl NamedPipeline {
+    fn insert(&self, name: &str, names: &mut Names) -> Result<(), Error> {
+        match self {
+            NamedPipeline::Text(pipeline) => names.insert(name, pipeline, ""),
+            NamedPipeline::Documented { pipeline, doc } => names.insert(name, pipeline, doc),
+        }
+    }
+}
+
+fn raw_size(text: &str) -> Result<Size, Error> {
+    let side = |side: &str| side.parse().ok().filter(|side| *side > 0);
+    let size = text.split_once('x').and_then(|(width, height)| Some(Size::new(side(width)?, side(height)?)));
+    let range = "WIDTHxHEIGHT in pixels, as in 1280x720".into();
+    size.ok_or(Error::Range { what: "--raw-size", value: format!("`{text}`"), range })
+}
+
+fn raw_format(name: &str) -> Result<PixelFormat, Error> {
+    let names: Vec<_> = PixelFormat::ALL.iter().map(|format| format.name()).collect();
+    let range = format!("one of {}", names.join(", "));
+    PixelFormat::from_name(name).ok_or(Error::Range {
+        what: "--raw-format",
+        value: format!("`{name}`"),
+        range,
+    })
+}
+
+fn seconds(what: &'static str, value: Option<f64>, default: Duration) -> Result<Duration, Error> {
+    match value {
+        None => Ok(default),
+        Some(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        Some(seconds) => {
+            Err(Error::Range { what, value: seconds.to_string(), range: "0 to 86400 seconds".into() })
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a server is told to be: validated values, wherever they came from.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::frame::{PixelFormat, Size};
+use crate::limits::Limits;
+use crate::pipeline::names::Names;
+
+/// Everything that a [`Server`](crate::server::Server) needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Addresses to listen on; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// What streams may ask for.
+    pub limits: Limits,
+    /// Threads that process frames.
+    pub threads: usize,
+    /// Frames in flight of a stream that does not say.
+    pub default_window: usize,
+    /// The pipeline of a stream that does not say: a text, or the name of one.
+    pub default_pipeline: String,
+    /// Size of raw frames whose stream does not say.
+    pub raw_size: Option<Size>,
+    /// Format of those frames, if not told from their length.
+    pub raw_format: Option<PixelFormat>,
+    /// Pipelines that can be asked for by name.
+    pub pipelines: Names,
+    /// How HTTP/2 is spoken.
+    pub transport: Transport,
+    /// How long streams may take to end once the server is told to.
+    pub drain_timeout: Duration,
+}
+
+/// How HTTP/2 is spoken.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    /// Bytes that a client may send ahead on one stream.
+    pub stream_window: u32,
+    /// Streams that one connection may have open.
+    pub streams_per_connection: u32,
+    /// A connection that was silent for this long is asked whether it lives; zero for never.
+    pub keepalive: Duration,
+    /// It is closed if it does not answer within this.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 50051))],
+            limits: Limits::default(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            default_window: 8,
+            default_pipeline: String::new(),
+            raw_size: None,
+            raw_format: None,
+            pipelines: Names::default(),
+            transport: Transport {
+                stream_window: 2 << 20,
+                streams_per_connection: 128,
+                keepalive: Duration::from_secs(10),
+                keepalive_timeout: Duration::from_secs(5),
+            },
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Config {
+    /// Checks every value against its range, and those that depend on each other.
+    pub fn validate(self) -> Result<Self, Error> {
+        let limits = &self.limits;
+        range("--max-window", limits.max_window, 1, 4096)?;
+        range("--max-queue", limits.max_queue, 1, 65_536)?;
+        range("--max-pixels", limits.max_pixels, 1, 1 << 30)?;
+        range("--max-message-bytes", limits.max_message_bytes, 1 << 10, (1 << 31) - 1)?;
+        range("--max-streams", limits.max_streams, 1, 1 << 20)?;
+        range("--max-stages", limits.max_stages, 1, 1024)?;
+        range("--max-jobs", limits.max_jobs, 1, 1 << 20)?;
+        range("--max-job-bytes", limits.max_job_bytes, 1 << 20, 1 << 40)?;
+        range("--threads", self.threads, 1, 1024)?;
+        range("--window", self.default_window, 1, limits.max_window)?;
+        // 2^31-1 is HTTP/2's own bound.
+        range("--stream-window-bytes", self.transport.stream_window, 65_535, (1 << 31) - 1)?;
+        range("--streams-per-connection", self.transport.streams_per_connection, 1, 1 << 20)?;
+        if self.listen.is_empty() {
+            let range = "at least one address is needed".into();
+            return Err(Error::Range { what: "--listen", value: "nothing".into(), range });
+        }
+        if let Some(Size { width, height }) = self.raw_size {
+            limits.check_pixels("--raw-size", width, height)?;
+            if let Some(format) = self.raw_format {
+                format.byte_len(Size { width, height })?;
+            }
+        }
+        crate::pipeline::Pipeline::parse(&self.default_pipeline, &self.pipelines, limits)?;
+        for (_, named) in self.pipelines.iter() {
+            crate::pipeline::Pipeline::new(named.stages.clone(), limits)?;
+        }
+        Ok(self)
+    }
+}
+
+fn range<N: PartialOrd + std::fmt::Display>(
+    what: &'static str,
+    value: N,
+    min: N,
+    max: N,
+) -> Result<(), Error> {
+    if value < min || value > max {
+        return Err(Error::Range { what, value: value.to_string(), range: format!("{min} to {max}") });
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! Everything that can go wrong inside, and the closed set of kinds that it falls into.
+
+use std::fmt;
+
+/// What went wrong, with the value that was wrong and the bound that it broke.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A message without a picture, where there should have been one.
+    #[error("the frame is empty: `img` has no bytes")]
+    EmptyFrame,
+    /// Bytes that no codec recognises, with no dimensions to read them as raw pixels.
+    #[error(
+        "the frame's {bytes} bytes are no JPEG, PNG or WebP (they begin with {begin}), and raw pixels need dimensions: \
+         set `width` and `height` in the message, or send the metadata `frame-width` and `frame-height`, \
+         or start the server with --raw-size WIDTHxHEIGHT"
+    )]
+    NoDimensions {
+        /// How many there were.
+        bytes: usize,
+        /// The first of them, in hexadecimal.
+        begin: String,
+    },
+    /// A number of an enumeration that has no such value.
+    #[error("{what} {value} is unknown: {allowed}")]
+    UnknownValue {
+        /// The enumeration.
+        what: &'static str,
+        /// The number that came.
+        value: i32,
+        /// Those that there are.
+        allowed: &'static str,
+    },
+    /// A picture that its codec can't read.
+    #[error("this is no readable {codec} picture ({bytes} bytes): {reason}")]
+    Undecodable {
+        /// The codec's name.
+        codec: &'static str,
+        /// Length of the picture.
+        bytes: usize,
+        /// What the codec says.
+        reason: String,
+    },
+    /// A raw frame with the wrong number of bytes.
+    #[error("a raw {format} frame of {width}x{height} has {expected} bytes, not {found}")]
+    RawLength {
+        /// Pixel format.
+        format: &'static str,
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// Bytes that it should have.
+        expected: u64,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// Raw bytes that fit neither gray8 nor bgr24.
+    #[error(
+        "{found} bytes are no raw {width}x{height} frame: gray8 has {gray}, bgr24 {color}; for another set `pixel_format`"
+    )]
+    RawLengthUnknownFormat {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// Bytes of a gray8 frame.
+        gray: u64,
+        /// Bytes of a bgr24 frame.
+        color: u64,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// Zero, or odd where the format halves.
+    #[error("a {format} frame can't be {width}x{height}: {rule}")]
+    Dimensions {
+        /// Codec or pixel format.
+        format: &'static str,
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// What must hold.
+        rule: &'static str,
+    },
+    /// The message says one size, the picture's header another.
+    #[error("the message says {said_width}x{said_height}, the picture's header {width}x{height}")]
+    HeaderMismatch {
+        /// By the message, in pixels.
+        said_width: u32,
+        /// By the message, in pixels.
+        said_height: u32,
+        /// By the header, in pixels.
+        width: u32,
+        /// By the header, in pixels.
+        height: u32,
+    },
+    /// A picture over the limit, as it comes or as a stage would make it.
+    #[error(
+        "{what} of {width}x{height} has {pixels} pixels, and the limit is {max} (the server's --max-pixels raises it)",
+        pixels = u64::from(*width) * u64::from(*height)
+    )]
+    TooManyPixels {
+        /// What would be so large.
+        what: String,
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// The limit.
+        max: u64,
+    },
+    /// A pipeline's text that does not parse.
+    #[error("{0}")]
+    PipelineText(Box<TextError>),
+    /// A pipeline longer than the limit.
+    #[error("the pipeline has {stages} stages, and the limit is {max} (the server's --max-stages raises it)")]
+    TooManyStages {
+        /// How many it has.
+        stages: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Parameters that are each in range and do not go together, or do not fit this picture.
+    #[error("{stage}: {reason}")]
+    Stage {
+        /// The stage.
+        stage: &'static str,
+        /// What does not fit, with the values.
+        reason: String,
+    },
+    /// A named thing that is not there.
+    #[error("there is no {what} named `{name}`{hint}")]
+    Unknown {
+        /// "pipeline", "model".
+        what: &'static str,
+        /// The name that was asked for.
+        name: String,
+        /// Empty, or how to find the right one.
+        hint: String,
+    },
+    /// A value in the configuration or in a request that is out of its range.
+    #[error("{what} {value} is out of range: {range}")]
+    Range {
+        /// Its name.
+        what: &'static str,
+        /// What it was.
+        value: String,
+        /// What it may be.
+        range: String,
+    },
+    /// Something that can't be done now, though it could at another time.
+    #[error("{0}")]
+    State(String),
+    /// More than the server was told to take at a time.
+    #[error("{what}: {count} are in use, and the limit is {max} (the server's {flag} raises it)")]
+    Overloaded {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// The limit.
+        max: usize,
+        /// The flag that raises it.
+        flag: &'static str,
+    },
+    /// The server is going down.
+    #[error("the server is shutting down{0}")]
+    Draining(String),
+    /// Something that this build or machine can't do.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The work was given up because nobody waits for it any more.
+    #[error("cancelled")]
+    Cancelled,
+    /// A fault of ours, or of a library. The text is for the log, not for clients.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// What an [`Error`] comes down to for who has to act on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The request is wrong.
+    Invalid,
+    /// A model, version or pipeline that is not there.
+    Unknown,
+    /// Not possible in this state.
+    State,
+    /// For the moment there is too much to do.
+    Overloaded,
+    /// Over a limit on size.
+    TooLarge,
+    /// Loading, unloading or draining: to be tried again.
+    NotReady,
+    /// This build or machine can't do it.
+    Unsupported,
+    /// Nobody waits for it any more.
+    Cancelled,
+    /// A fault of ours.
+    Internal,
+}
+
+impl Error {
+    /// The kind of this error.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::EmptyFrame
+            | Error::NoDimensions { .. }
+            | Error::UnknownValue { .. }
+            | Error::Undecodable { .. }
+            | Error::RawLength { .. }
+            | Error::RawLengthUnknownFormat { .. }
+            | Error::Dimensions { .. }
+            | Error::HeaderMismatch { .. }
+            | Error::PipelineText(_)
+            | Error::Stage { .. }
+            | Error::Range { .. } => Kind::Invalid,
+            Error::TooManyPixels { .. } | Error::TooManyStages { .. } => Kind::TooLarge,
+            Error::Unknown { .. } => Kind::Unknown,
+            Error::State(_) => Kind::State,
+            Error::Overloaded { .. } => Kind::Overloaded,
+            Error::Draining(_) => Kind::NotReady,
+            Error::Unsupported(_) => Kind::Unsupported,
+            Error::Cancelled => Kind::Cancelled,
+            Error::Internal(_) => Kind::Internal,
+        }
+    }
+}
+
+impl From<opencv::Error> for Error {
+    fn from(error: opencv::Error) -> Self {
+        Error::Internal(format!("OpenCV: {}", error.message))
+    }
+}
+
+/// Where a pipeline's text goes wrong, and what should have stood there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextError {
+    /// The whole text.
+    pub text: String,
+    /// Index of the character, from 0; the text's length for its end.
+    pub at: usize,
+    /// What was expected there.
+    pub expected: String,
+    /// What was found there instead.
+    pub found: String,
+}
+
+impl fmt::Display for TextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TextError { text, at, expected, found } = self;
+        writeln!(f, "pipeline, character {}: expected {expected}, found {found}", at + 1)?;
+        // A long text is shown around the fault, so that the caret still stands below it.
+        let from = at.saturating_sub(60);
+        let shown: String =
+            text.chars().skip(from).take(120).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        writeln!(f, "  {shown}")?;
+        write!(f, "  {:>width$}", "^", width = at - from + 1)
+    }
+}
+
+impl From<TextError> for Error {
+    fn from(error: TextError) -> Self {
+        Error::PipelineText(Box::new(error))
+    }
+}

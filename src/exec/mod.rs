@@ -1,0 +1,3 @@
+//! Threads that compute, apart from the async runtime, which only waits. They know nothing of what they run.
+
+pub mod pool;

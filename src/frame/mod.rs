@@ -1,0 +1,40 @@
+//! A frame on its way through the server.
+
+pub mod codec;
+pub mod findings;
+pub mod format;
+pub mod image;
+
+pub use codec::{Codec, Encoded, Encoding, Need, Workbench};
+pub use findings::{Detection, Findings, Label, Measure};
+pub use format::{PixelFormat, Size};
+pub use image::Image;
+
+/// Which frame of its stream this is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The sender's number, or the number of frames that came before.
+    pub sequence: u64,
+    /// Presentation time in microseconds, from a start of the sender's choosing.
+    pub timestamp_us: Option<i64>,
+    /// How many frames of the stream came before this one.
+    pub index: u64,
+}
+
+/// A decoded picture, what it is, and what was found in it.
+#[derive(Debug)]
+pub struct Frame {
+    /// Which one.
+    pub identity: Identity,
+    /// Its pixels.
+    pub image: Image,
+    /// What the stages found in it so far.
+    pub findings: Findings,
+}
+
+impl Frame {
+    /// A frame in which nothing was found yet.
+    pub fn new(identity: Identity, image: Image) -> Self {
+        Frame { identity, image, findings: Findings::default() }
+    }
+}

@@ -1,0 +1,102 @@
+//! `Describe`: what this server can do.
+
+use super::convert;
+use crate::engine::Engine;
+use crate::frame::{Codec, PixelFormat};
+use crate::grpc::proto::{self, DescribeReply};
+use crate::model;
+use crate::pipeline::names::Names;
+use crate::pipeline::param::{Param, Range};
+use crate::pipeline::stage::{Group, StageKind};
+use crate::pipeline::{spec, stages};
+
+/// The reply to `Describe`.
+pub fn describe(engine: &Engine, services: &[String]) -> DescribeReply {
+    let config = engine.config();
+    let torch = model::torch();
+    DescribeReply {
+        version: env!("CARGO_PKG_VERSION").into(),
+        opencv_version: opencv::core::CV_VERSION.into(),
+        libtorch_version: torch.version.into(),
+        cuda_devices: torch.cuda_devices.clone(),
+        cuda_reason: torch.cuda_reason.clone(),
+        threads: u32::try_from(engine.threads()).unwrap_or(u32::MAX),
+        stages: stages::KINDS.iter().map(|kind| stage(kind)).collect(),
+        named_pipelines: config
+            .pipelines
+            .iter()
+            .map(|(name, named)| proto::NamedPipeline {
+                name: name.into(),
+                pipeline: spec::print(&named.stages),
+                doc: named.doc.clone(),
+            })
+            .collect(),
+        codecs: [Codec::Jpeg, Codec::Png, Codec::Webp]
+            .into_iter()
+            .chain(PixelFormat::ALL.map(Codec::Raw))
+            .map(codec)
+            .collect(),
+        limits: Some(convert::limits(&config.limits)),
+        default_window: u32::try_from(config.default_window).unwrap_or(u32::MAX),
+        default_pipeline: config.default_pipeline.clone(),
+        services: services.to_vec(),
+        open_streams: u32::try_from(engine.open_streams()).unwrap_or(u32::MAX),
+        draining: engine.drain().is_cancelled(),
+        frames_taken: engine.frames_taken(),
+    }
+}
+
+fn stage(kind: &StageKind) -> proto::Stage {
+    proto::Stage {
+        name: kind.name.into(),
+        doc: kind.doc.into(),
+        stateful: is_stateful(kind),
+        parameters: kind.params.iter().map(parameter).collect(),
+        example: kind.example.into(),
+        group: match kind.group {
+            Group::Geometry => "geometry",
+            Group::Color => "color",
+            Group::Filter => "filter",
+            Group::Edges => "edges",
+            Group::Draw => "draw",
+            Group::Find => "find",
+            Group::Time => "time",
+        }
+        .into(),
+    }
+}
+
+fn parameter(param: &Param) -> proto::Parameter {
+    let bounds = param.range.bounds();
+    proto::Parameter {
+        name: param.name.into(),
+        r#type: param.range.type_name().into(),
+        default_value: param.default.unwrap_or_default().into(),
+        required: param.default.is_none(),
+        range: param.range.to_string(),
+        choices: match param.range {
+            Range::Choice(words) => words.iter().map(|word| (*word).into()).collect(),
+            _ => Vec::new(),
+        },
+        minimum: bounds.map(|(min, _)| min),
+        maximum: bounds.map(|(_, max)| max),
+        doc: param.doc.into(),
+    }
+}
+
+fn codec(codec: Codec) -> proto::Codec {
+    let (encoding, format) = convert::wire_codec(codec);
+    proto::Codec {
+        encoding: encoding.into(),
+        pixel_format: format.into(),
+        decodes: true,
+        encodes: true,
+        library: codec.library(),
+    }
+}
+
+/// Whether the stage of the kind's own example is.
+fn is_stateful(kind: &StageKind) -> bool {
+    let example = spec::parse(kind.example, &Names::default()).unwrap_or_default();
+    example.last().is_some_and(|spec| (spec.kind.build)(&spec.args).is_ok_and(|stage| stage.is_stateful()))
+}

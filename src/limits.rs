@@ -1,0 +1,95 @@
+//! What may be asked of the server, and how much of it at a time.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::Error;
+
+/// Bounds that every request is held to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Frames in flight on one stream.
+    pub max_window: usize,
+    /// Frames that may wait on one stream that drops the oldest.
+    pub max_queue: usize,
+    /// Pixels of one picture, as it comes and after every stage.
+    pub max_pixels: u64,
+    /// Bytes of one message.
+    pub max_message_bytes: usize,
+    /// Streams at a time, over all clients.
+    pub max_streams: usize,
+    /// Stages of one pipeline.
+    pub max_stages: usize,
+    /// Frames being processed at a time, over all streams.
+    pub max_jobs: usize,
+    /// Bytes of the messages and decoded pictures of those frames.
+    pub max_job_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_window: 64,
+            max_queue: 256,
+            // Two 4K pictures side by side, or one of 16 megapixels.
+            max_pixels: 1 << 24,
+            max_message_bytes: 64 << 20,
+            max_streams: 256,
+            max_stages: 32,
+            max_jobs: 1024,
+            max_job_bytes: 2 << 30,
+        }
+    }
+}
+
+impl Limits {
+    /// Whether a picture of this size is allowed; `what` names it in the error.
+    pub fn check_pixels(&self, what: &str, width: u32, height: u32) -> Result<(), Error> {
+        if u64::from(width) * u64::from(height) > self.max_pixels {
+            return Err(Error::TooManyPixels { what: what.into(), width, height, max: self.max_pixels });
+        }
+        Ok(())
+    }
+}
+
+/// Room for work: so many jobs, so many bytes, over all clients.
+#[derive(Debug, Clone)]
+pub struct Credits {
+    jobs: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    max_kib: u32,
+}
+
+/// Room that one job takes, given back on drop. It travels with the job.
+#[derive(Debug)]
+pub struct Credit {
+    _job: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Credits {
+    /// All the room that `limits` gives.
+    pub fn new(limits: &Limits) -> Self {
+        // Counted in KiB, since a semaphore's permits are asked for as u32.
+        let max_kib =
+            u32::try_from(limits.max_job_bytes >> 10).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4);
+        Credits {
+            jobs: Arc::new(Semaphore::new(limits.max_jobs)),
+            bytes: Arc::new(Semaphore::new(max_kib as usize)),
+            max_kib,
+        }
+    }
+
+    /// Waits for room. A job larger than all of it is let in alone.
+    pub async fn acquire(&self, bytes: usize) -> Result<Credit, Error> {
+        let closed = |_| Error::Draining(String::new());
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(self.kib(bytes)).await.map_err(closed)?;
+        let job = Arc::clone(&self.jobs).acquire_owned().await.map_err(closed)?;
+        Ok(Credit { _job: job, _bytes: bytes })
+    }
+
+    fn kib(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).clamp(1, self.max_kib)
+    }
+}

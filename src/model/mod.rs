@@ -1,0 +1,33 @@
+//! TorchScript models.
+
+#[cfg(feature = "torch")]
+mod torch;
+
+use std::sync::LazyLock;
+
+/// What there is of libtorch in this program, and on this machine.
+#[derive(Debug)]
+pub struct Torch {
+    /// Empty: built without it.
+    pub version: &'static str,
+    /// Devices that it can use.
+    pub cuda_devices: Vec<String>,
+    /// Why there are none.
+    pub cuda_reason: String,
+}
+
+/// What there is of libtorch; found out once.
+pub fn torch() -> &'static Torch {
+    static TORCH: LazyLock<Torch> = LazyLock::new(find_torch);
+    &TORCH
+}
+
+#[cfg(feature = "torch")]
+fn find_torch() -> Torch {
+    torch::find()
+}
+
+#[cfg(not(feature = "torch"))]
+fn find_torch() -> Torch {
+    Torch { version: "", cuda_devices: Vec::new(), cuda_reason: "built without libtorch".into() }
+}

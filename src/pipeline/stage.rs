@@ -1,0 +1,142 @@
+//! What a stage is: a declaration, validated parameters, and workers that do the work.
+
+use std::fmt::Debug;
+
+use opencv::core::Mat;
+
+use super::param::{Args, Param};
+use crate::error::Error;
+use crate::frame::{Frame, Size};
+
+/// A stage as it is declared, once, in its own file.
+#[derive(Debug)]
+pub struct StageKind {
+    /// As it is written in a pipeline's text: `canny`.
+    pub name: &'static str,
+    /// Where it stands in lists.
+    pub group: Group,
+    /// One or two sentences: what it does, and what it gives back.
+    pub doc: &'static str,
+    /// In the order in which values without a name are taken.
+    pub params: &'static [Param],
+    /// A text that shows it, valid as a pipeline.
+    pub example: &'static str,
+    /// Makes the stage from values that are each within their range.
+    pub build: fn(&Args) -> Result<Box<dyn Stage>, Error>,
+}
+
+/// What a stage is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Size, shape, orientation.
+    Geometry,
+    /// Colors and tones, pixel by pixel.
+    Color,
+    /// Smoothing, sharpening, style.
+    Filter,
+    /// Edges and shapes.
+    Edges,
+    /// Drawing on the picture.
+    Draw,
+    /// Finding things in it.
+    Find,
+    /// Comparing it with earlier frames.
+    Time,
+}
+
+/// A stage with its parameters: immutable, shared by all threads.
+pub trait Stage: Send + Sync + Debug {
+    /// Makes what does the work. A stateless stage gets one for each thread that runs it at a time, a stateful
+    /// one exactly one for each stream.
+    fn worker(&self) -> Result<Box<dyn StageWorker>, Error>;
+
+    /// Keeps something from frame to frame, and so must see the frames of a stream one by one, in order.
+    fn is_stateful(&self) -> bool {
+        false
+    }
+
+    /// The size of the result for a picture of this size, or why such a picture can't be taken. It is asked
+    /// before any memory is.
+    fn output_size(&self, input: Size) -> Result<Size, Error> {
+        Ok(input)
+    }
+
+    /// What it needs of the picture's colors.
+    fn colors(&self) -> Colors {
+        Colors::All
+    }
+
+    /// For a stage whose result has fewer pixels and shows all of the picture: the size that the picture must
+    /// at least have, if one of `input` is to be reduced. A decoder may then give a smaller picture than
+    /// `input`, of the same proportions.
+    fn enough(&self, input: Size) -> Option<Size> {
+        let _ = input;
+        None
+    }
+}
+
+/// What a stage needs of a picture's colors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colors {
+    /// All three channels.
+    All,
+    /// The luma alone: it makes the picture gray before anything else.
+    Luma,
+    /// Whatever the stages after it need: it treats every channel alike, linearly, and knows no gray from color.
+    Alike,
+}
+
+/// Does the work of a stage, on one frame at a time.
+pub trait StageWorker: Send {
+    /// Changes the frame. `scratch` is memory of the thread: its contents mean nothing before or after.
+    fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error>;
+}
+
+/// A worker from a closure on the frame.
+pub fn on_frame<F>(operation: F) -> Result<Box<dyn StageWorker>, Error>
+where
+    F: FnMut(&mut Frame, &mut Mat) -> Result<(), Error> + Send + 'static,
+{
+    Ok(Box::new(OnFrame(operation)))
+}
+
+/// A worker from an OpenCV operation that reads its first argument and writes its second.
+pub fn on_image<F>(mut operation: F) -> Result<Box<dyn StageWorker>, Error>
+where
+    F: FnMut(&Mat, &mut Mat) -> opencv::Result<()> + Send + 'static,
+{
+    on_frame(move |frame, scratch| frame.image.update(scratch, &mut operation))
+}
+
+/// The same for an operation that takes gray pictures only: others are made gray first.
+pub fn on_gray<F>(mut operation: F) -> Result<Box<dyn StageWorker>, Error>
+where
+    F: FnMut(&Mat, &mut Mat) -> opencv::Result<()> + Send + 'static,
+{
+    on_frame(move |frame, scratch| {
+        frame.image.make_gray(scratch)?;
+        frame.image.update(scratch, &mut operation)
+    })
+}
+
+/// The same for an operation that takes BGR pictures only: gray ones are made BGR first.
+pub fn on_bgr<F>(mut operation: F) -> Result<Box<dyn StageWorker>, Error>
+where
+    F: FnMut(&Mat, &mut Mat) -> opencv::Result<()> + Send + 'static,
+{
+    on_frame(move |frame, scratch| {
+        frame.image.make_bgr(scratch)?;
+        frame.image.update(scratch, &mut operation)
+    })
+}
+
+struct OnFrame<F>(F);
+
+impl<F> StageWorker for OnFrame<F>
+where
+    F: FnMut(&mut Frame, &mut Mat) -> Result<(), Error> + Send,
+{
+    fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error> {
+        (self.0)(frame, scratch)
+    }
+}

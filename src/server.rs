@@ -1,0 +1,159 @@
+//! A server: its services on its listeners, from the first connection to the last reply.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::codec::CompressionEncoding;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::config::{Config, Transport};
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::grpc::image_test::ImageTestService;
+use crate::grpc::proto;
+use crate::grpc::proto::image_test_server::ImageTestServer;
+
+/// A server that is ready to serve.
+pub struct Server {
+    engine: Arc<Engine>,
+}
+
+/// How serving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every stream had ended.
+    Drained,
+    /// Some streams were cut off, since the time that they had to end was over.
+    CutOff {
+        /// How many.
+        streams: usize,
+    },
+}
+
+/// Why a server could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The reflection service could not be made.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("transport: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+type ImageTest = ImageTestServer<ImageTestService>;
+
+impl Server {
+    /// Starts the threads of a server. Nothing listens yet.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        Ok(Server { engine: Arc::new(Engine::new(config.validate()?)?) })
+    }
+
+    /// What the services of this server call.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Serves on these listeners until `shutdown` is ready; then no new streams are taken, the frames that
+    /// were are answered, and what is still open after the configured time is cut off.
+    pub async fn serve(
+        self,
+        listeners: Vec<TcpListener>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<Ended, ServeError> {
+        let config = self.engine.config();
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_service_status("", ServingStatus::NotServing).await;
+        let routes = Routes::new(self.image_test())
+            .add_service(health_service)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
+        let drain = self.engine.drain().clone();
+        let serving = listeners.into_iter().map(|listener| {
+            let mut builder = transport(&config.transport);
+            let connections = TcpListenerStream::new(listener).filter_map(accepted);
+            let router = builder.add_routes(routes.clone());
+            router.serve_with_incoming_shutdown(connections, drain.clone().cancelled_owned())
+        });
+        let mut serving = std::pin::pin!(futures_util::future::try_join_all(serving));
+        set_health(&health, ServingStatus::Serving).await;
+        tokio::select! {
+            ended = &mut serving => return Ok(ended.map(|_| Ended::Drained)?),
+            () = shutdown => {}
+        }
+        let streams = self.engine.open_streams();
+        tracing::info!(streams, deadline = ?config.drain_timeout, "draining");
+        drain.cancel();
+        set_health(&health, ServingStatus::NotServing).await;
+        // tonic waits for its connections for as long as it takes; a deadline is ours to keep.
+        match tokio::time::timeout(config.drain_timeout, serving).await {
+            Ok(ended) => Ok(ended.map(|_| Ended::Drained)?),
+            Err(_) => match self.engine.open_streams() {
+                0 => Ok(Ended::Drained),
+                streams => Ok(Ended::CutOff { streams }),
+            },
+        }
+    }
+
+    fn image_test(&self) -> ImageTest {
+        let services = [
+            ImageTest::NAME,
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
+        ];
+        let service = ImageTestService::new(Arc::clone(&self.engine), services.map(String::from));
+        ImageTestServer::new(service)
+            .max_decoding_message_size(self.engine.limits().max_message_bytes)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Deflate)
+    }
+}
+
+fn transport(config: &Transport) -> tonic::transport::Server {
+    // A stream that its client does not read must not use up what the connection's other streams need.
+    let connection = config.stream_window.saturating_mul(config.streams_per_connection).min(i32::MAX as u32);
+    let keepalive = (!config.keepalive.is_zero()).then_some(config.keepalive);
+    tonic::transport::Server::builder()
+        .initial_stream_window_size(config.stream_window)
+        .initial_connection_window_size(connection)
+        .max_concurrent_streams(config.streams_per_connection)
+        .max_frame_size(1 << 20)
+        .http2_keepalive_interval(keepalive)
+        .http2_keepalive_timeout(Some(config.keepalive_timeout))
+}
+
+/// A connection as it should be; one that failed while it was accepted is not an end of the listener.
+fn accepted(
+    connection: std::io::Result<tokio::net::TcpStream>,
+) -> Option<std::io::Result<tokio::net::TcpStream>> {
+    match connection {
+        Ok(connection) => {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY");
+            }
+            Some(Ok(connection))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            None
+        }
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for service in ["", ImageTest::NAME] {
+        health.set_service_status(service, status).await;
+    }
+}

@@ -1,0 +1,130 @@
+//! Frames that wait their turn where newer ones replace older ones.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_stream::stream;
+use futures_util::{Stream, StreamExt};
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::pace::{self, Pace};
+use super::{DropReason, Input, Item, MOST_FLIGHTS, Run};
+
+/// A bounded queue between the task that reads a stream and the stream's session.
+pub struct Inbox<I, E> {
+    queue: Mutex<Queue<I, E>>,
+    capacity: usize,
+    /// Something was put in.
+    filled: Notify,
+    /// Something was taken out.
+    taken: Notify,
+}
+
+struct Queue<I, E> {
+    items: VecDeque<Item<I>>,
+    frames: usize,
+    end: Option<Option<E>>,
+}
+
+impl<I: Input, E: Send + 'static> Inbox<I, E> {
+    /// Reads `source` as fast as it comes. At most `capacity` of its frames wait, the newest.
+    pub fn read(
+        source: impl Stream<Item = Result<I, E>> + Send + 'static,
+        capacity: usize,
+        pace: Option<Pace>,
+    ) -> impl Stream<Item = Result<Item<I>, E>> + Send {
+        let queue = Queue { items: VecDeque::new(), frames: 0, end: None };
+        let (filled, taken) = (Notify::new(), Notify::new());
+        let inbox = Arc::new(Inbox { queue: Mutex::new(queue), capacity: capacity.max(1), filled, taken });
+        let reader = Arc::clone(&inbox).fill(source, pace);
+        stream! {
+            let _reader = AbortOnDropHandle::new(tokio::spawn(reader));
+            while let Some(item) = inbox.take().await {
+                yield item;
+            }
+        }
+    }
+
+    async fn fill(self: Arc<Self>, source: impl Stream<Item = Result<I, E>> + Send, mut pace: Option<Pace>) {
+        let mut source = std::pin::pin!(source);
+        while let Some(input) = source.next().await {
+            for item in pace::keep(&mut pace, input) {
+                match item {
+                    Ok(item) => self.with(|queue| queue.put(item, self.capacity)),
+                    Err(error) => {
+                        self.with(|queue| queue.end = Some(Some(error)));
+                        self.filled.notify_one();
+                        return;
+                    }
+                }
+            }
+            self.filled.notify_one();
+            while self.with(|queue| queue.items.len() > self.capacity + MOST_FLIGHTS) {
+                self.taken.notified().await;
+            }
+        }
+        self.with(|queue| queue.end = Some(None));
+        self.filled.notify_one();
+    }
+
+    async fn take(&self) -> Option<Result<Item<I>, E>> {
+        loop {
+            let (item, end) = self.with(|queue| {
+                let item = queue.items.pop_front();
+                queue.frames -= usize::from(item.as_ref().is_some_and(carries_frame));
+                let end = if item.is_none() { queue.end.as_mut().map(Option::take) } else { None };
+                (item, end)
+            });
+            match (item, end) {
+                (Some(item), _) => {
+                    self.taken.notify_one();
+                    return Some(Ok(item));
+                }
+                (None, Some(error)) => return error.map(Err),
+                (None, None) => self.filled.notified().await,
+            }
+        }
+    }
+
+    fn with<R>(&self, operation: impl FnOnce(&mut Queue<I, E>) -> R) -> R {
+        operation(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<I: Input, E> Queue<I, E> {
+    fn put(&mut self, item: Item<I>, capacity: usize) {
+        self.frames += usize::from(carries_frame(&item));
+        let last = self.items.back_mut().and_then(Item::dropped);
+        let merged = match (&item, last) {
+            (Item::Dropped(run), Some(last)) => last.extend(*run),
+            _ => false,
+        };
+        if !merged {
+            self.items.push_back(item);
+        }
+        while self.frames > capacity {
+            self.drop_oldest();
+        }
+    }
+
+    /// Puts the report of the loss in the place of the oldest frame.
+    fn drop_oldest(&mut self) {
+        let Some(at) = self.items.iter().position(carries_frame) else { return };
+        let Some(Item::Input(input)) = self.items.remove(at) else { return };
+        let Some(sequence) = input.sequence() else { return };
+        self.frames -= 1;
+        if let Some(rest) = input.without_frame() {
+            self.items.insert(at, Item::Input(rest));
+        }
+        let run = Run::of(sequence, DropReason::Replaced);
+        let last = at.checked_sub(1).and_then(|before| self.items.get_mut(before)).and_then(Item::dropped);
+        if !last.is_some_and(|last| last.extend(run)) {
+            self.items.insert(at, Item::Dropped(run));
+        }
+    }
+}
+
+fn carries_frame<I: Input>(item: &Item<I>) -> bool {
+    matches!(item, Item::Input(input) if input.sequence().is_some())
+}
