@@ -1,4 +1,5 @@
 //! frameserve.
+pub mod client;
 pub mod config;
 pub mod engine;
 pub mod error;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop, in its helpers too")]
 
 mod change;
+mod client;
+mod client_program;
 mod gate;
 mod harness;
 mod layering;
