@@ -5,8 +5,11 @@
 mod change;
 mod client;
 mod client_program;
+mod codecs;
 mod gate;
 mod harness;
 mod layering;
+mod programs;
+mod services;
 mod stream;
 mod trouble;
