@@ -1,1 +1,3 @@
-fn main() {}
+//! The integration tests, in one program: one module for each topic.
+
+mod stages;
