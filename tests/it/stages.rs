@@ -1,4 +1,4 @@
-//! Every stage against OpenCV's own Python module, and against pictures and parameters at their limits.
+//! Every stage against OpenCV's own Python module.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -223,13 +223,13 @@ fn read(picture: &Picture, folder: &Path) -> Mat {
     mat
 }
 
-fn blank(width: i32, height: i32, gray: bool) -> Mat {
+pub(crate) fn blank(width: i32, height: i32, gray: bool) -> Mat {
     let kind = if gray { CV_8UC1 } else { CV_8UC3 };
     Mat::new_rows_cols_with_default(height, width, kind, Scalar::all(0.0)).expect("memory")
 }
 
 /// A pipeline with the workers of one stream.
-struct Stream {
+pub(crate) struct Stream {
     pipeline: Pipeline,
     workers: Vec<frameserve::pipeline::Workers>,
     scratch: Mat,
@@ -237,7 +237,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(text: &str) -> Result<Self, Error> {
+    pub(crate) fn new(text: &str) -> Result<Self, Error> {
         let pipeline = Pipeline::parse(text, &Names::default(), &Limits::default())?;
         let workers = (0..pipeline.segments()).map(|segment| pipeline.workers(segment));
         let workers = workers.collect::<Result<_, _>>()?;
@@ -245,7 +245,7 @@ impl Stream {
     }
 
     /// Takes the next frame of the stream, at 25 frames a second, through the pipeline.
-    fn run(&mut self, picture: Mat) -> Result<Frame, Error> {
+    pub(crate) fn run(&mut self, picture: Mat) -> Result<Frame, Error> {
         let timestamp_us = Some(self.index as i64 * 40_000);
         let identity = Identity { sequence: self.index, timestamp_us, index: self.index };
         self.index += 1;

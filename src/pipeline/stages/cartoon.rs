@@ -25,7 +25,7 @@ pub const KIND: StageKind = StageKind {
             .or("9"),
         Param::new(
             "below",
-            Range::Number(0.0, 100.0),
+            Range::Integer(0, 100),
             "How far below it there is a line; more gives fewer lines.",
         )
         .or("5"),
@@ -42,7 +42,7 @@ struct Cartoon {
     size: i32,
     flat: f64,
     around: i32,
-    below: f64,
+    below: i32,
 }
 
 fn build(args: &Args) -> Result<Box<dyn Stage>, Error> {
@@ -50,7 +50,7 @@ fn build(args: &Args) -> Result<Box<dyn Stage>, Error> {
         size: args.integer("size"),
         flat: args.number("flat"),
         around: args.integer("around"),
-        below: args.number("below"),
+        below: args.integer("below"),
     }))
 }
 
@@ -66,7 +66,7 @@ impl Stage for Cartoon {
                 imgproc::median_blur(&luma, &mut calm, SPECKS)?;
             }
             let (mean, low) = (imgproc::ADAPTIVE_THRESH_MEAN_C, imgproc::THRESH_BINARY_INV);
-            imgproc::adaptive_threshold(&calm, &mut lines, 255.0, mean, low, around, below)?;
+            imgproc::adaptive_threshold(&calm, &mut lines, 255.0, mean, low, around, below.into())?;
             imgproc::bilateral_filter(from, to, size, flat, flat, core::BORDER_DEFAULT)?;
             to.set_to(&Scalar::all(0.0), &lines)?;
             Ok(())

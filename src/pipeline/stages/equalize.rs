@@ -26,6 +26,6 @@ fn build(_: &Args) -> Result<Box<dyn Stage>, Error> {
 
 impl Stage for Equalize {
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
-        on_luma(|from, to| imgproc::equalize_hist(from, to))
+        on_luma(imgproc::equalize_hist)
     }
 }

@@ -24,7 +24,7 @@ fn build(_: &Args) -> Result<Box<dyn Stage>, Error> {
 
 impl Stage for Invert {
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
-        on_image(|from, to| core::bitwise_not_def(from, to))
+        on_image(core::bitwise_not_def)
     }
 
     fn colors(&self) -> Colors {
