@@ -1,7 +1,8 @@
 //! `colormap`: false colors.
 
-use opencv::core::{self, Mat};
+use opencv::core::Mat;
 use opencv::imgproc;
+use opencv::prelude::*;
 
 use crate::error::Error;
 use crate::pipeline::param::{Args, Param, Range};
@@ -62,13 +63,9 @@ impl Stage for ColorMap {
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
         let ramp: Vec<u8> = (0..=255).collect();
         let mut colors = Mat::default();
-        imgproc::apply_color_map(&Mat::from_slice(&ramp)?, &mut colors, self.number)?;
-        // OpenCV looks up three channels in three columns of a table, and one channel in one.
-        let mut three = Mat::default();
-        on_gray(move |from, to| {
-            imgproc::cvt_color_def(from, &mut three, imgproc::COLOR_GRAY2BGR)?;
-            core::lut(&three, &colors, to)
-        })
+        // One color a row, as OpenCV takes them.
+        imgproc::apply_color_map(&Mat::from_slice(&ramp)?.reshape(1, 256)?, &mut colors, self.number)?;
+        on_gray(move |from, to| imgproc::apply_color_map_user(from, to, &colors))
     }
 
     fn colors(&self) -> Colors {

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from .case import COLOR, GRAY, Case, each, on_bgr, on_gray
+from .case import Case, each, on_bgr, on_gray
 
 
 def converted(code):
@@ -97,7 +97,7 @@ CASES = [
     Case("posterize=2", posterize(2)),
     Case("posterize=7", posterize(7)),
     Case("posterize=256", posterize(256)),
-    # Luma decoded instead of color, and tones changed before gray is taken.
-    Case("brightness=20 | gray", each(lambda frame: cv2.cvtColor(brighter(20)([frame])[0], cv2.COLOR_BGR2GRAY)), inputs=COLOR),
-    Case("gray | gamma=2", gamma(2), inputs=GRAY),
+    # Stages after another: what is changed before gray is taken, and after.
+    Case("brightness=20 | gray", lambda frames: on_gray(lambda frame: frame)(brighter(20)(frames))),
+    Case("gray | gamma=2", lambda frames: gamma(2)(on_gray(lambda frame: frame)(frames))),
 ]
