@@ -46,7 +46,8 @@ pub(crate) fn any_pipeline(stages: usize) -> impl Strategy<Value = Vec<StageSpec
     prop::collection::vec(any_stage(), 0..=stages)
 }
 
-fn any_stage() -> impl Strategy<Value = StageSpec> {
+/// Any stage with any values within their ranges.
+pub(crate) fn any_stage() -> impl Strategy<Value = StageSpec> {
     select(KINDS).prop_flat_map(|kind| {
         let values: Vec<_> = kind.params.iter().map(any_value).collect();
         values.prop_map(move |values| {

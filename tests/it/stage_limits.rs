@@ -15,7 +15,7 @@ use opencv::core::{self, Mat};
 use opencv::prelude::*;
 use proptest::prelude::*;
 
-use crate::pipeline_text::any_pipeline;
+use crate::pipeline_text::{any_pipeline, any_stage};
 use crate::stages::{Stream, blank};
 
 const SIZES: [(i32, i32); 8] =
@@ -73,31 +73,6 @@ fn sizes_of_results_are_as_foretold() {
     }
 }
 
-/// What a stage says of its use of colors lets the decoder leave them out, so it must be so.
-#[test]
-fn colors_are_used_as_declared() {
-    for kind in KINDS {
-        let spec = example(kind);
-        let stage = (spec.kind.build)(&spec.args).expect("an example is valid");
-        let picture = noise(640, 360, false);
-        let gray = run("gray", &[copy(&picture)]).expect("gray").remove(0).image.into_mat();
-        let found =
-            |text: &str, picture: &Mat| run(text, &[copy(picture)]).expect(text).remove(0).image.into_mat();
-        match stage.colors() {
-            Colors::All => {}
-            Colors::Luma => {
-                let difference = worst(&found(kind.example, &picture), &found(kind.example, &gray));
-                assert_eq!(difference, 0.0, "{}", kind.example);
-            }
-            Colors::Alike => {
-                let after = found(&format!("{} | gray", kind.example), &picture);
-                let difference = worst(&after, &found(kind.example, &gray));
-                assert!(difference <= 2.0, "{}: {difference}", kind.example);
-            }
-        }
-    }
-}
-
 /// Neither the size of the frame before nor what it left in the buffers shows in a result.
 #[test]
 fn workers_of_stateless_stages_keep_nothing() {
@@ -142,6 +117,31 @@ fn an_image_is_8_bits_and_has_pixels() {
     assert!(Image::new(deep).is_err());
 }
 
+#[test]
+fn a_crop_outside_the_picture_names_what_and_where() {
+    let message = |text: &str| result(text, &blank(640, 360, false)).expect_err(text).to_string();
+    assert_eq!(
+        message("crop=320x240,400,0"),
+        "crop: 320x240 at 400,0 does not lie within the picture of 640x360"
+    );
+    assert_eq!(message("crop=641x10"), "crop: 641x10 at 0,175 does not lie within the picture of 640x360");
+}
+
+/// Scaled before it is cut, such a picture would have 16 gigapixels on the way.
+#[test]
+fn a_picture_of_extreme_proportions_fills_another() {
+    let filled = result("resize=1024x1024,fill", &blank(1, 16_384, false)).expect("small before and after");
+    assert_eq!((filled.cols(), filled.rows()), (1024, 1024));
+}
+
+#[test]
+fn pictures_too_long_to_turn_are_refused() {
+    let error = result("rotate=45,keep", &blank(40_000, 2, true)).expect_err("OpenCV can't");
+    assert_eq!(error.to_string(), "rotate: a picture of 40000x2 is too long, the limit is 32766 pixels");
+    let turned = result("rotate=90", &blank(40_000, 2, true)).expect("no arithmetic");
+    assert_eq!((turned.cols(), turned.rows()), (2, 40_000));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -156,6 +156,45 @@ proptest! {
         let found = run(&text, &[noise(width, height, gray), noise(width, height, gray)]);
         expect_no_fault(&format!("{text} on {width}x{height}, gray: {gray}"), &found);
     }
+
+    #[test]
+    fn colors_are_used_as_declared(spec in any_stage(), width in 1..64_i32, height in 1..64_i32) {
+        check_colors(&spec, (width, height));
+    }
+}
+
+#[test]
+fn colors_are_used_as_declared_by_examples() {
+    for kind in KINDS {
+        check_colors(&example(kind), (640, 360));
+    }
+}
+
+/// What a stage says of its use of colors lets the decoder leave them out, so it must be so.
+fn check_colors(spec: &StageSpec, (width, height): (i32, i32)) {
+    let text = spec.to_string();
+    let Ok(stage) = (spec.kind.build)(&spec.args) else { return };
+    let picture = noise(width, height, false);
+    let gray = result("gray", &picture).expect("gray takes all pictures");
+    let Ok(of_gray) = result(&text, &gray) else { return };
+    match stage.colors() {
+        Colors::All => {}
+        Colors::Luma => {
+            let of_color = result(&text, &picture).expect("what takes gray pictures takes others");
+            assert_eq!(worst(&of_color, &of_gray), 0.0, "{text}");
+        }
+        Colors::Alike => {
+            let then_gray = result(&format!("{text} | gray"), &picture).expect("the same");
+            let difference = worst(&then_gray, &of_gray);
+            // Rounded once more.
+            assert!(difference <= 2.0, "{text}: {difference}");
+        }
+    }
+}
+
+/// What becomes of a stream's only picture.
+fn result(text: &str, picture: &Mat) -> Result<Mat, Error> {
+    Ok(run(text, std::slice::from_ref(picture))?.remove(0).image.into_mat())
 }
 
 /// The stage's own example, read.

@@ -31,17 +31,31 @@ mod sketch;
 mod table;
 
 /// All stages, in the order in which lists show them.
-#[rustfmt::skip]
 pub static KINDS: &[&StageKind] = &[
-    // Geometry
-    &resize::KIND, &crop::KIND, &pad::KIND, &flip::KIND, &rotate::KIND,
-    // Color
-    &gray::KIND, &color::KIND, &colormap::KIND, &brightness::KIND, &contrast::KIND, &gamma::KIND,
-    &equalize::KIND, &clahe::KIND, &invert::KIND, &sepia::KIND, &posterize::KIND,
-    // Filter
-    &blur::KIND, &median::KIND, &bilateral::KIND, &sharpen::KIND, &denoise::KIND, &pixelate::KIND,
-    &cartoon::KIND, &sketch::KIND,
-    // Edges
+    &resize::KIND,
+    &crop::KIND,
+    &pad::KIND,
+    &flip::KIND,
+    &rotate::KIND,
+    &gray::KIND,
+    &color::KIND,
+    &colormap::KIND,
+    &brightness::KIND,
+    &contrast::KIND,
+    &gamma::KIND,
+    &equalize::KIND,
+    &clahe::KIND,
+    &invert::KIND,
+    &sepia::KIND,
+    &posterize::KIND,
+    &blur::KIND,
+    &median::KIND,
+    &bilateral::KIND,
+    &sharpen::KIND,
+    &denoise::KIND,
+    &pixelate::KIND,
+    &cartoon::KIND,
+    &sketch::KIND,
     &canny::KIND,
 ];
 

@@ -76,7 +76,11 @@ impl Stage for Resize {
     }
 
     fn colors(&self) -> Colors {
-        Colors::Alike
+        match self.interpolation {
+            // They overshoot at edges, and are cut off there in each channel.
+            imgproc::INTER_CUBIC | imgproc::INTER_LANCZOS4 => Colors::All,
+            _ => Colors::Alike,
+        }
     }
 
     fn enough(&self, input: Size) -> Option<Size> {
