@@ -238,7 +238,11 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(text: &str) -> Result<Self, Error> {
-        let pipeline = Pipeline::parse(text, &Names::default(), &Limits::default())?;
+        Self::within(&Limits::default(), text)
+    }
+
+    pub(crate) fn within(limits: &Limits, text: &str) -> Result<Self, Error> {
+        let pipeline = Pipeline::parse(text, &Names::default(), limits)?;
         let workers = (0..pipeline.segments()).map(|segment| pipeline.workers(segment));
         let workers = workers.collect::<Result<_, _>>()?;
         Ok(Stream { pipeline, workers, scratch: Mat::default(), index: 0 })

@@ -74,7 +74,7 @@ def block_means(frames):
     return means
 
 
-SLOW = ("odd", "column", "dot", "gray", "gray-odd", "gray-dot")
+SLOW = ("tall", "odd", "column", "dot", "gray", "gray-odd", "gray-dot")
 
 CASES = [
     Case("blur", gaussian(5)),

@@ -23,6 +23,8 @@ def load(videos):
         "carphone": carphone,
         # 17x13.
         "odd": odd,
+        # 10x144.
+        "tall": [np.ascontiguousarray(frame[:, 80:90]) for frame in carphone[:1]],
         # 1x7.
         "column": [np.ascontiguousarray(frame[50:57, 80:81]) for frame in carphone[:1]],
         # 1x1.
