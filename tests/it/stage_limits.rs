@@ -20,7 +20,7 @@ use crate::pipeline_text::{any_pipeline, any_stage};
 use crate::stages::{Stream, blank};
 
 const SIZES: [(i32, i32); 8] =
-    [(1, 1), (2, 3), (1, 40), (40, 1), (17, 13), (640, 360), (40_000, 1), (1, 40_000)];
+    [(1, 1), (2, 3), (1, 40), (40, 1), (17, 13), (640, 360), (33_000, 1), (1, 33_000)];
 
 #[test]
 fn declarations_are_complete() {
