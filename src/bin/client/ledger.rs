@@ -27,9 +27,12 @@ pub struct Ledger {
 impl Ledger {
     /// With room for as many frames as keep the server's window full while as many again are on the wire.
     /// More would only wait in the connection's buffers, when this side is the slow one. Where the server
-    /// drops frames there is no bound: it must see every frame to choose.
+    /// drops frames there is no bound: it must see every frame to choose, and may tell of a run of dropped
+    /// frames only when the run is over.
     pub fn new(settings: &StreamSettings) -> Ledger {
-        let lossless = settings.pressure.is_none_or(|pressure| pressure.mode() == Mode::Lossless);
+        let pressure = settings.pressure.unwrap_or_default();
+        let mode = pressure.mode();
+        let lossless = matches!(mode, Mode::Unspecified | Mode::Lossless) && pressure.max_fps == 0.0;
         let room = if lossless { settings.window.max(1) as usize * 2 } else { Semaphore::MAX_PERMITS };
         Ledger { sent: Mutex::default(), room: Semaphore::new(room) }
     }

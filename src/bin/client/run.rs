@@ -67,6 +67,16 @@ struct Receiving<'a> {
     console: &'a Console,
 }
 
+/// A stream that is over, with its video complete.
+struct Finished<'a> {
+    job: &'a Job,
+    args: &'a StreamArgs,
+    facts: &'a Facts,
+    /// As the server granted it.
+    pipeline: &'a str,
+    samples: Option<&'a Samples>,
+}
+
 /// Runs the job. Whatever fails, what came back until then has been written.
 pub async fn run(job: Job, shared: Arc<Shared>) -> Outcome {
     let mut tally = Tally::default();
@@ -121,7 +131,7 @@ async fn run_stream(
         pace: if args.input.pace { Pace::ByTimestamp } else { Pace::AsSoonAsPossible },
         samples: samples.clone(),
         sender: stream.sender,
-        ledger: ledger.clone(),
+        ledger: Arc::clone(&ledger),
         stop: stop_upload.clone(),
     };
     let (writer, downloaded) = download.start().map_err(Failure::usage)?;
@@ -146,7 +156,9 @@ async fn run_stream(
     if let Some(failure) = downloaded.failure {
         return Err(failure);
     }
-    block_in_place(|| finish_files(job, shared, &facts, &stream.settings, samples.as_deref(), written))?;
+    let pipeline = &stream.settings.pipeline;
+    let finished = Finished { job, args, facts: &facts, pipeline, samples: samples.as_deref() };
+    written.extend(block_in_place(|| finished.files())?);
     received?;
     judge_upload(uploaded, tally, shared, client.url())
 }
@@ -215,6 +227,34 @@ impl Receiving<'_> {
     }
 }
 
+impl Finished<'_> {
+    /// Writes what can be written only now: the contact sheet, and the sound of a video.
+    fn files(&self) -> Result<Vec<String>, Failure> {
+        let mut written = Vec::new();
+        let Finished { job, facts, .. } = self;
+        if let (Some(samples), Some(sheet)) = (self.samples, &job.sheet) {
+            let file_name = job.origin.file().and_then(|file| file.file_name());
+            let title =
+                file_name.map_or_else(|| facts.title.clone(), |name| name.to_string_lossy().into_owned());
+            let pipeline = if self.pipeline.is_empty() { "(unchanged)" } else { self.pipeline };
+            let caption = Caption { title, pipeline: pipeline.into() };
+            written.push(write_sheet(sheet, &caption, &samples.chosen())?);
+        }
+        let (Target::Video(video), Some(file)) = (&job.target, job.origin.file()) else { return Ok(written) };
+        match (self.args.output.copy_audio, facts.sound) {
+            (true, Sound::Absent) => written.push(format!("{} has no sound to copy", file.display())),
+            (true, _) if video.exists() => {
+                SoundTrack { source: file.into(), start: self.args.input.start }.add_to(video)?;
+                written.push("the sound was copied from the source".into());
+            }
+            (false, Sound::Present) => written.push("the sound was left out; --copy-audio keeps it".into()),
+            (false, Sound::Unknown) => written.push("the source's sound, if it has any, was left out".into()),
+            _ => {}
+        }
+        Ok(written)
+    }
+}
+
 fn config(shared: &Shared, facts: &Facts) -> StreamConfig {
     let StreamArgs { stream, output, .. } = &shared.args;
     let by_default = if facts.arrival == Arrival::Live { Mode::Latest } else { Mode::Lossless };
@@ -236,35 +276,6 @@ fn sorted_changes(args: &StreamArgs) -> Vec<crate::args::values::Change> {
     let mut changes = args.stream.change.clone();
     changes.sort_by_key(|change| change.frame);
     changes
-}
-
-fn finish_files(
-    job: &Job,
-    shared: &Shared,
-    facts: &Facts,
-    settings: &StreamSettings,
-    samples: Option<&Samples>,
-    written: &mut Vec<String>,
-) -> Result<(), Failure> {
-    if let (Some(samples), Some(sheet)) = (samples, &job.sheet) {
-        let pipeline = if settings.pipeline.is_empty() { "(unchanged)" } else { &settings.pipeline };
-        let file_name = job.origin.file().and_then(|file| file.file_name());
-        let title = file_name.map_or_else(|| facts.title.clone(), |name| name.to_string_lossy().into_owned());
-        let caption = Caption { title, pipeline: pipeline.into() };
-        written.push(write_sheet(sheet, &caption, &samples.chosen())?);
-    }
-    let (Target::Video(video), Some(file)) = (&job.target, job.origin.file()) else { return Ok(()) };
-    match (shared.args.output.copy_audio, facts.sound) {
-        (true, Sound::Absent) => written.push(format!("{} has no sound to copy", file.display())),
-        (true, _) if video.exists() => {
-            SoundTrack { source: file.into(), start: shared.args.input.start }.add_to(video)?;
-            written.push("the sound was copied from the source".into());
-        }
-        (false, Sound::Present) => written.push("the sound was left out; --copy-audio keeps it".into()),
-        (false, Sound::Unknown) => written.push("the source's sound, if it has any, was left out".into()),
-        _ => {}
-    }
-    Ok(())
 }
 
 /// What the way up says about the outcome, once nothing else went wrong.

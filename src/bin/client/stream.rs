@@ -55,7 +55,7 @@ async fn stream_all(
     let mut running = JoinSet::new();
     let count = jobs.len();
     for (index, job) in jobs.into_iter().enumerate() {
-        let shared = shared.clone();
+        let shared = Arc::clone(&shared);
         running.spawn(async move { (index, run(job, shared).await) });
     }
     let mut outcomes: Vec<Option<Outcome>> = (0..count).map(|_| None).collect();

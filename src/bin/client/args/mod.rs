@@ -34,27 +34,27 @@ Sources:
   camera:0 (or just 0)      a camera
   rtsp://..., http://...    a network camera or video
   -                         y4m or MJPEG on standard input
-  test:1280x720@30          a moving test pattern with its frame number, 10 seconds unless --frames
+  test:1280x720@30          a moving test pattern with its frame number; 10 s, or --frames
 
 Outputs (-o):
-  FILE.mp4 (.mkv .avi ...)  a video, at the source's average rate; where a frame was dropped or failed, the
-                            one before it is repeated, so that the length stays right
-  DIRECTORY/                pictures, in the reply's own bytes; none for a dropped or failed frame
-                            (with several sources: one video each; --output-kind says otherwise)
+  FILE.mp4, .mkv, .avi ...  a video at the source's average rate; in place of a frame that was
+                            dropped or failed the one before it, so that the length stays right
+  DIRECTORY/                pictures, in the reply's own bytes; none for a frame that was dropped
+                            or failed (of several sources: one video each, see --output-kind)
   FILE.y4m, -               y4m; `-` is standard output
-  (none)                    nothing is written: for measuring, or with --detections or --contact-sheet
+  (none)                    nothing but what --contact-sheet and --detections ask for
 
 Examples:
   frameserve-client stream in.mp4 -o out.mp4 --pipeline 'resize=640x360 | canny=50,150'
   frameserve-client stream 'photos/*.jpg' -o results/ --pipeline gray
   frameserve-client stream in.mp4 --detections found.jsonl --pipeline faces
   frameserve-client stream rtsp://camera/stream --pressure latest --frames 1000 --json
-  frameserve-client stream in.mp4 -o out.mp4 --pipeline gray --change '75:canny=50,150' --change '150:'
+  frameserve-client stream in.mp4 -o out.mp4 -p gray --change '75:canny' --change '150:'
   ffmpeg -loglevel error -i in.mp4 -f yuv4mpegpipe - | frameserve-client stream - -o - | ffplay -
   frameserve-client stream test:1920x1080@60 --frames 600 --streams 4 --reply none
 
 Frames that fail are counted and the first of them reported, and end the program with code 4.
-See `frameserve-client --help` for all exit codes, and `frameserve-client pipelines` for the stages.";
+See also: frameserve-client --help (exit codes), frameserve-client pipelines (stages).";
 
 /// Sends video through a frameserve server and collects what comes back.
 #[derive(Debug, Parser)]

@@ -15,7 +15,15 @@ pub struct VideoFile {
     path: PathBuf,
     fps: f64,
     codec: Option<[char; 4]>,
-    open: Option<Open>,
+    state: State,
+}
+
+enum State {
+    /// The first picture, and with it the size, has not come yet.
+    Waiting,
+    Open(Open),
+    /// There is nothing to complete.
+    Failed,
 }
 
 struct Open {
@@ -27,7 +35,7 @@ struct Open {
 
 impl VideoFile {
     pub fn new(path: &Path, fps: f64, codec: Option<[char; 4]>) -> VideoFile {
-        VideoFile { path: path.into(), fps, codec, open: None }
+        VideoFile { path: path.into(), fps, codec, state: State::Waiting }
     }
 
     /// What containers usually hold, the best first.
@@ -58,10 +66,11 @@ impl Film for VideoFile {
             drop(hush);
             if writer.is_opened()? {
                 let codec = String::from_iter([a, b, c, d]);
-                self.open = Some(Open { writer, codec, size, frames: 0 });
+                self.state = State::Open(Open { writer, codec, size, frames: 0 });
                 return Ok(());
             }
         }
+        self.state = State::Failed;
         let tried: Vec<String> = codecs.iter().map(String::from_iter).collect();
         Err(Failure::usage(format!(
             "cannot write '{}': this OpenCV has no encoder for {} there, or the file can't be made",
@@ -71,7 +80,7 @@ impl Film for VideoFile {
     }
 
     fn frame(&mut self, picture: &Mat) -> Result<(), Failure> {
-        let Some(open) = &mut self.open else { return Ok(()) };
+        let State::Open(open) = &mut self.state else { return Ok(()) };
         open.writer.write(picture)?;
         open.frames += 1;
         Ok(())
@@ -79,8 +88,10 @@ impl Film for VideoFile {
 
     fn finish(&mut self) -> Result<Vec<String>, Failure> {
         let path = self.path.display();
-        let Some(mut open) = self.open.take() else {
-            return Ok(vec![format!("{path} was not written: no picture came back")]);
+        let mut open = match std::mem::replace(&mut self.state, State::Failed) {
+            State::Waiting => return Ok(vec![format!("{path} was not written: no picture came back")]),
+            State::Failed => return Ok(Vec::new()),
+            State::Open(open) => open,
         };
         open.writer.release()?;
         let Open { codec, size, frames, .. } = open;

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Instant;
 
-use opencv::core::Mat;
+use opencv::core::{Mat, ROTATE_90_CLOCKWISE, ROTATE_90_COUNTERCLOCKWISE, ROTATE_180, rotate};
 use opencv::prelude::*;
 use opencv::videoio::{
-    CAP_ANY, CAP_FFMPEG, CAP_PROP_FPS, CAP_PROP_FRAME_COUNT, CAP_PROP_ORIENTATION_AUTO, CAP_PROP_POS_MSEC,
-    VideoCapture,
+    CAP_ANY, CAP_FFMPEG, CAP_PROP_FPS, CAP_PROP_FRAME_COUNT, CAP_PROP_ORIENTATION_AUTO,
+    CAP_PROP_ORIENTATION_META, CAP_PROP_POS_MSEC, VideoCapture,
 };
 
 use super::probe::{self, Sound};
@@ -21,6 +21,8 @@ const ASSUMED_FPS: f64 = 25.0;
 pub struct Video {
     capture: VideoCapture,
     facts: Facts,
+    /// One of OpenCV's `ROTATE_` codes.
+    turn: Option<i32>,
     started: Instant,
     last_us: Option<i64>,
 }
@@ -83,9 +85,11 @@ impl Video {
     }
 
     fn new(mut capture: VideoCapture, facts: Facts) -> Result<Video, Failure> {
-        // Not every backend knows it; those that don't have nothing to turn.
-        capture.set(CAP_PROP_ORIENTATION_AUTO, 1.0)?;
-        Ok(Video { capture, facts, started: Instant::now(), last_us: None })
+        // OpenCV's own turning goes the wrong way in 4.6.0. Not every backend knows the properties; those that
+        // don't have nothing to turn.
+        capture.set(CAP_PROP_ORIENTATION_AUTO, 0.0)?;
+        let turn = turn(capture.get(CAP_PROP_ORIENTATION_META)?, &opencv::core::get_version_string()?);
+        Ok(Video { capture, facts, turn, started: Instant::now(), last_us: None })
     }
 
     fn timestamp(&self) -> Result<i64, Failure> {
@@ -111,6 +115,11 @@ impl Source for Video {
         if !self.capture.read(&mut pixels)? || pixels.empty() {
             return Ok(None);
         }
+        if let Some(turn) = self.turn {
+            let mut upright = Mat::default();
+            rotate(&pixels, &mut upright, turn)?;
+            pixels = upright;
+        }
         let timestamp_us = self.timestamp()?;
         self.last_us = Some(timestamp_us);
         Ok(Some(SourceFrame { picture: Picture::Pixels(pixels), timestamp_us, name: None }))
@@ -123,10 +132,35 @@ fn open(capture: impl FnOnce() -> opencv::Result<VideoCapture>) -> opencv::Resul
     capture()
 }
 
+/// How to turn pictures upright. OpenCV states degrees clockwise; 4.6.0 has the sign wrong (its issue 22088).
+fn turn(degrees: f64, version: &str) -> Option<i32> {
+    let clockwise = if version.starts_with("4.6.0") { -degrees } else { degrees };
+    match clockwise.rem_euclid(360.0) as i32 {
+        90 => Some(ROTATE_90_CLOCKWISE),
+        180 => Some(ROTATE_180),
+        270 => Some(ROTATE_90_COUNTERCLOCKWISE),
+        _ => None,
+    }
+}
+
 fn plausible_fps(fps: f64) -> Option<f64> {
     (0.01..=1000.0).contains(&fps).then_some(fps)
 }
 
 fn whole_number(count: f64) -> Option<u64> {
     (1.0..1e12).contains(&count).then_some(count as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turning_allows_for_the_wrong_sign() {
+        assert_eq!(turn(90.0, "4.6.0"), Some(ROTATE_90_COUNTERCLOCKWISE));
+        assert_eq!(turn(90.0, "4.10.0"), Some(ROTATE_90_CLOCKWISE));
+        assert_eq!(turn(-90.0, "4.10.0"), Some(ROTATE_90_COUNTERCLOCKWISE));
+        assert_eq!(turn(180.0, "4.6.0"), Some(ROTATE_180));
+        assert_eq!(turn(0.0, "4.6.0"), None);
+    }
 }
