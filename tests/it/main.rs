@@ -1,8 +1,6 @@
 //! The integration tests, in one program: one module for each topic.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop, and says where")]
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on should stop, in its helpers too")]
-
 mod change;
 mod client;
 mod client_program;
