@@ -1,10 +1,11 @@
 //! A server: its services on its listeners, from the first connection to the last reply.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::TcpListenerStream;
+use async_stream::stream;
+use futures_util::Stream;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -76,9 +77,8 @@ impl Server {
         let drain = self.engine.drain().clone();
         let serving = listeners.into_iter().map(|listener| {
             let mut builder = transport(&config.transport);
-            let connections = TcpListenerStream::new(listener).filter_map(accepted);
             let router = builder.add_routes(routes.clone());
-            router.serve_with_incoming_shutdown(connections, drain.clone().cancelled_owned())
+            router.serve_with_incoming_shutdown(connections(listener), drain.clone().cancelled_owned())
         });
         let mut serving = std::pin::pin!(futures_util::future::try_join_all(serving));
         set_health(&health, ServingStatus::Serving).await;
@@ -128,20 +128,27 @@ fn transport(config: &Transport) -> tonic::transport::Server {
         .http2_keepalive_timeout(Some(config.keepalive_timeout))
 }
 
-/// A connection as it should be; one that failed while it was accepted is not an end of the listener.
-fn accepted(
-    connection: std::io::Result<tokio::net::TcpStream>,
-) -> Option<std::io::Result<tokio::net::TcpStream>> {
-    match connection {
-        Ok(connection) => {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY");
+/// How long nothing is accepted after that has failed, which it does at once and again for as long as the
+/// process has too many files open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The connections that a listener accepts.
+fn connections(listener: TcpListener) -> impl Stream<Item = std::io::Result<TcpStream>> {
+    stream! {
+        loop {
+            match listener.accept().await {
+                Ok((connection, _)) => {
+                    if let Err(error) = connection.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY");
+                    }
+                    yield Ok(connection);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for but time")]
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
-            Some(Ok(connection))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
-            None
         }
     }
 }

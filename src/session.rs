@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::Error;
-use crate::limits::Credit;
 use inbox::Inbox;
 use pace::Pace;
 
@@ -59,15 +58,18 @@ pub trait Processor: Send + 'static {
     /// What goes out, one for each input.
     type Output: Send + 'static;
 
-    /// Waits until there is room for the work. It is asked in the order of the stream, for one input at a time.
-    fn admit(&self, input: &Self::Input) -> Admission;
+    /// What has to be there before the work can begin, such as room for it.
+    type Ticket: Send + 'static;
+
+    /// Waits until the work can begin. It is asked in the order of the stream, for one input at a time.
+    fn admit(&self, input: &Self::Input) -> Admission<Self::Ticket>;
 
     /// Begins the work, and does not wait for it. It is called in the order of the stream.
-    fn process(&mut self, input: Self::Input, credit: Option<Credit>) -> Work<Self::Output>;
+    fn process(&mut self, input: Self::Input, ticket: Self::Ticket) -> Work<Self::Output>;
 }
 
-/// Room for the work of one input, once there is some; `None` where none is needed.
-pub type Admission = Pin<Box<dyn Future<Output = Result<Option<Credit>, Error>> + Send>>;
+/// A ticket, once there is one.
+pub type Admission<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 /// Work that was begun.
 #[derive(Debug)]
@@ -164,9 +166,9 @@ impl<O> Flight<O> {
 }
 
 /// What a turn of the loop in [`run`] has to deal with.
-enum Step<I, O, E> {
+enum Step<I, T, O, E> {
     Leaves(Outcome<O>),
-    Admitted(Result<Option<Credit>, Error>),
+    Admitted(Result<T, Error>),
     Came(Option<Result<Item<I>, E>>),
 }
 
@@ -187,7 +189,7 @@ where
         let mut items = read(source, options, drain.clone());
         let mut flights: VecDeque<Flight<P::Output>> = VecDeque::new();
         let mut working = 0;
-        let mut waiting: Option<(P::Input, Admission)> = None;
+        let mut waiting: Option<(P::Input, Admission<P::Ticket>)> = None;
         let mut open = true;
         let mut end = None;
         while open || waiting.is_some() || !flights.is_empty() {
@@ -195,7 +197,7 @@ where
             let step = tokio::select! {
                 biased;
                 outcome = leave(&mut flights), if !flights.is_empty() => Step::Leaves(outcome),
-                credit = admitted(&mut waiting), if waiting.is_some() => Step::Admitted(credit),
+                ticket = admitted(&mut waiting), if waiting.is_some() => Step::Admitted(ticket),
                 item = items.next(), if room => Step::Came(item),
             };
             match step {
@@ -221,10 +223,10 @@ where
                     open = false;
                     end = drain.is_cancelled().then_some(End::Drained);
                 }
-                Step::Admitted(Ok(credit)) => {
+                Step::Admitted(Ok(ticket)) => {
                     if let Some((input, _)) = waiting.take() {
                         working += 1;
-                        flights.push_back(Flight::Work(processor.process(input, credit)));
+                        flights.push_back(Flight::Work(processor.process(input, ticket)));
                     }
                 }
                 Step::Admitted(Err(error)) => {
@@ -286,7 +288,7 @@ async fn leave<O: Send + 'static>(flights: &mut VecDeque<Flight<O>>) -> Outcome<
     }
 }
 
-async fn admitted<I>(waiting: &mut Option<(I, Admission)>) -> Result<Option<Credit>, Error> {
+async fn admitted<I, T>(waiting: &mut Option<(I, Admission<T>)>) -> Result<T, Error> {
     match waiting {
         Some((_, admission)) => admission.await,
         None => std::future::pending().await,

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::exec::pool::Pool;
 use crate::frame::Workbench;
 use crate::limits::{Credits, Limits};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, spec};
 
 /// One for each server; services hold it in an [`Arc`].
 pub struct Engine {
@@ -105,16 +105,23 @@ impl Engine {
         Ok(StreamPermit { _permit: permit })
     }
 
-    /// The pipeline of this text, which may be the name of one.
-    pub fn pipeline(&self, text: &str) -> Result<Arc<Pipeline>, Error> {
-        let pipeline = Pipeline::parse(text, &self.config.pipelines, self.limits())?;
-        let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(same) = known.get(pipeline.text()).and_then(Weak::upgrade) {
-            return Ok(same);
+    /// The pipeline of this text, which may be the name of one. Its workers are made on a thread that computes,
+    /// since some read large files for it.
+    pub async fn pipeline(self: Arc<Self>, text: String) -> Result<Arc<Pipeline>, Error> {
+        let specs = spec::parse(&text, &self.config.pipelines)?;
+        let text = spec::print(&specs);
+        if let Some(known) = self.known(&text) {
+            return Ok(known);
         }
+        let limits = self.limits().clone();
+        let pipeline = Arc::new(self.pool.submit(move |_| Pipeline::new(specs, &limits)).await??);
+        let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, pipeline| pipeline.strong_count() > 0);
-        let pipeline = Arc::new(pipeline);
-        known.insert(pipeline.text().to_owned(), Arc::downgrade(&pipeline));
+        known.insert(text, Arc::downgrade(&pipeline));
         Ok(pipeline)
+    }
+
+    fn known(&self, text: &str) -> Option<Arc<Pipeline>> {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(text).and_then(Weak::upgrade)
     }
 }

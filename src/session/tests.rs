@@ -50,12 +50,13 @@ impl Gate {
 impl Processor for Gate {
     type Input = Note;
     type Output = Note;
+    type Ticket = ();
 
-    fn admit(&self, _: &Note) -> Admission {
-        Box::pin(std::future::ready(Ok(None)))
+    fn admit(&self, _: &Note) -> Admission<()> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
-    fn process(&mut self, input: Note, _: Option<Credit>) -> Work<Note> {
+    fn process(&mut self, input: Note, (): ()) -> Work<Note> {
         if !input.frame {
             return Work::Done(input);
         }

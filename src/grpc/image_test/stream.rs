@@ -15,6 +15,7 @@ use crate::frame::{Encoded, Identity};
 use crate::grpc::proto::{self, MsgReply, MsgRequest};
 use crate::grpc::status;
 use crate::limits::Credit;
+use crate::pipeline::Pipeline;
 use crate::session::{self, Admission, End, Input, Options, Outcome, Processor, Work};
 
 /// What a stream was granted when it began.
@@ -36,6 +37,12 @@ struct Message {
     came: Instant,
     frame: Option<Result<Encoded, Error>>,
     change: Option<proto::StreamConfig>,
+}
+
+/// What a message waits for: room for its frame, and the pipeline that it asks for.
+struct Ticket {
+    credit: Option<Credit>,
+    pipeline: Option<Result<Arc<Pipeline>, Error>>,
 }
 
 /// What became of a message.
@@ -77,7 +84,7 @@ pub fn replies(
         };
         let config = first.config.take();
         let configured = config.is_some();
-        let frames = match Frames::open(Arc::clone(&engine), &config.unwrap_or_default()) {
+        let frames = match Frames::open(Arc::clone(&engine), &config.unwrap_or_default()).await {
             Ok(frames) => frames,
             Err(error) => {
                 yield Err(error.into());
@@ -149,10 +156,10 @@ impl Input for Message {
 
 impl Frames {
     /// Opens a stream on what its first message asks for.
-    fn open(engine: Arc<Engine>, asked: &proto::StreamConfig) -> Result<Self, Error> {
+    async fn open(engine: Arc<Engine>, asked: &proto::StreamConfig) -> Result<Self, Error> {
         let config = engine.config();
         let text = asked.pipeline.as_ref().unwrap_or(&config.default_pipeline);
-        let pipeline = engine.pipeline(text)?;
+        let pipeline = Arc::clone(&engine).pipeline(text.clone()).await?;
         let reply = asked.reply_format.as_ref().map_or_else(|| Ok(Reply::default()), convert::reply)?;
         let (pressure, max_fps) = convert::pressure(&asked.pressure.unwrap_or_default(), engine.limits())?;
         let window = match asked.window {
@@ -173,7 +180,11 @@ impl Frames {
     }
 
     /// Changes what may be changed in mid-stream: all of it, or nothing.
-    fn change(&mut self, asked: &proto::StreamConfig) -> Result<(), Error> {
+    fn change(
+        &mut self,
+        asked: &proto::StreamConfig,
+        pipeline: Option<Result<Arc<Pipeline>, Error>>,
+    ) -> Result<(), Error> {
         let fixed = [
             (asked.window != 0, "window"),
             (asked.pressure.is_some(), "pressure"),
@@ -186,7 +197,7 @@ impl Frames {
             return Err(Error::State(text));
         }
         let reply = asked.reply_format.as_ref().map(convert::reply).transpose()?;
-        let pipeline = asked.pipeline.as_ref().map(|text| self.engine.pipeline(text)).transpose()?;
+        let pipeline = pipeline.transpose()?;
         if let Some(reply) = reply {
             self.lane.set_reply(reply);
         }
@@ -226,15 +237,29 @@ impl Processor for Frames {
     type Input = Message;
     type Output = Answer;
 
-    fn admit(&self, message: &Message) -> Admission {
-        let Some(Ok(encoded)) = &message.frame else { return Box::pin(std::future::ready(Ok(None))) };
-        let (credits, cost) = (self.engine.credits().clone(), encoded.cost());
-        Box::pin(async move { credits.acquire(cost).await.map(Some) })
+    type Ticket = Ticket;
+
+    fn admit(&self, message: &Message) -> Admission<Ticket> {
+        let engine = Arc::clone(&self.engine);
+        let cost = message.frame.as_ref().and_then(|frame| frame.as_ref().ok()).map(Encoded::cost);
+        let text = message.change.as_ref().and_then(|change| change.pipeline.clone());
+        Box::pin(async move {
+            let pipeline = match text {
+                Some(text) => Some(Arc::clone(&engine).pipeline(text).await),
+                None => None,
+            };
+            let credit = match cost {
+                Some(cost) => Some(engine.credits().acquire(cost).await?),
+                None => None,
+            };
+            Ok(Ticket { credit, pipeline })
+        })
     }
 
-    fn process(&mut self, message: Message, credit: Option<Credit>) -> Work<Answer> {
+    fn process(&mut self, message: Message, ticket: Ticket) -> Work<Answer> {
         let Message { identity, came, frame, change } = message;
-        let changed = change.map(|change| self.change(&change).map(|()| Box::new(self.settings())));
+        let Ticket { credit, pipeline } = ticket;
+        let changed = change.map(|change| self.change(&change, pipeline).map(|()| Box::new(self.settings())));
         let (settings, frame) = match changed {
             Some(Err(error)) => {
                 return Work::Done(Answer { identity, settings: None, result: Some(Err(error)) });
