@@ -2,12 +2,46 @@
 
 use super::stage::StageKind;
 
+mod background;
 mod canny;
+mod difference;
+mod edges_overlay;
+mod faces;
+mod flow;
 mod gray;
+mod kept;
+mod laplacian;
+mod marks;
+mod morphology;
+mod motion;
+mod qr;
+mod rectangle;
 mod resize;
+mod sobel;
+mod text;
+mod threshold;
+mod trails;
 
 /// All stages, in the order in which lists show them.
-pub static KINDS: &[&StageKind] = &[&resize::KIND, &gray::KIND, &canny::KIND];
+pub static KINDS: &[&StageKind] = &[
+    &resize::KIND,
+    &gray::KIND,
+    &canny::KIND,
+    &sobel::KIND,
+    &laplacian::KIND,
+    &threshold::KIND,
+    &morphology::KIND,
+    &edges_overlay::KIND,
+    &text::KIND,
+    &rectangle::KIND,
+    &faces::KIND,
+    &qr::KIND,
+    &background::KIND,
+    &motion::KIND,
+    &flow::KIND,
+    &difference::KIND,
+    &trails::KIND,
+];
 
 /// Name of the stage that makes a picture gray.
 pub(super) const GRAY: &str = gray::KIND.name;
