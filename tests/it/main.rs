@@ -1,1 +1,5 @@
-fn main() {}
+//! The integration tests, in one program: one module for each topic.
+
+mod pipeline_text;
+mod stage_limits;
+mod stages;

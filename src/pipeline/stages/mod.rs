@@ -3,21 +3,45 @@
 use super::stage::StageKind;
 
 mod background;
+mod bilateral;
+mod blur;
+mod brightness;
 mod canny;
+mod cartoon;
+mod clahe;
+mod color;
+mod colormap;
+mod contrast;
+mod crop;
+mod denoise;
 mod difference;
 mod edges_overlay;
+mod equalize;
 mod faces;
+mod flip;
 mod flow;
+mod gamma;
 mod gray;
+mod invert;
 mod kept;
 mod laplacian;
+mod luma;
 mod marks;
+mod median;
 mod morphology;
 mod motion;
+mod pad;
+mod pixelate;
+mod posterize;
 mod qr;
 mod rectangle;
 mod resize;
+mod rotate;
+mod sepia;
+mod sharpen;
+mod sketch;
 mod sobel;
+mod table;
 mod text;
 mod threshold;
 mod trails;
@@ -25,7 +49,29 @@ mod trails;
 /// All stages, in the order in which lists show them.
 pub static KINDS: &[&StageKind] = &[
     &resize::KIND,
+    &crop::KIND,
+    &pad::KIND,
+    &flip::KIND,
+    &rotate::KIND,
     &gray::KIND,
+    &color::KIND,
+    &colormap::KIND,
+    &brightness::KIND,
+    &contrast::KIND,
+    &gamma::KIND,
+    &equalize::KIND,
+    &clahe::KIND,
+    &invert::KIND,
+    &sepia::KIND,
+    &posterize::KIND,
+    &blur::KIND,
+    &median::KIND,
+    &bilateral::KIND,
+    &sharpen::KIND,
+    &denoise::KIND,
+    &pixelate::KIND,
+    &cartoon::KIND,
+    &sketch::KIND,
     &canny::KIND,
     &sobel::KIND,
     &laplacian::KIND,
