@@ -8,7 +8,7 @@ use opencv::imgproc::{self, LINE_AA};
 use crate::error::Error;
 use crate::frame::{Frame, Identity, Size};
 use crate::pipeline::param::{Args, Color, Param, Range};
-use crate::pipeline::stage::{Colors, Group, Stage, StageKind, StageWorker};
+use crate::pipeline::stage::{Group, Stage, StageKind, StageWorker};
 
 pub const KIND: StageKind = StageKind {
     name: "text",
@@ -36,7 +36,7 @@ pub const KIND: StageKind = StageKind {
         )
         .or("outline"),
     ],
-    example: "text='frame {frame}, {time}',bottom-left",
+    example: "text='{width}x{height}',bottom-left",
     build,
 };
 
@@ -97,10 +97,6 @@ fn build(args: &Args) -> Result<Box<dyn Stage>, Error> {
 impl Stage for Text {
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
         Ok(Box::new(Worker { text: self.clone(), line: String::new() }))
-    }
-
-    fn colors(&self) -> Colors {
-        Colors::Alike
     }
 }
 
