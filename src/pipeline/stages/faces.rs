@@ -17,7 +17,8 @@ pub const KIND: StageKind = StageKind {
     name: "faces",
     group: Group::Find,
     doc: "Finds faces, eyes, smiles or bodies with one of OpenCV's trained Haar cascades; their boxes come with \
-          the result, from top to bottom, and are drawn on the picture, made BGR if it is gray.",
+          the result, from top to bottom, and are drawn on the picture, made BGR if it is gray. A larger `min` or \
+          `scale` makes it much faster.",
     params: &[
         Param::new(
             "cascade",

@@ -31,8 +31,10 @@ pub mod tests {
     use opencv::imgproc;
 
     use crate::frame::{Frame, Identity, Image};
-    use crate::pipeline::spec::StageSpec;
-    use crate::pipeline::stage::{Stage, StageWorker};
+    use crate::pipeline::names::Names;
+    use crate::pipeline::spec::{self, StageSpec};
+    use crate::pipeline::stage::{Group, Stage, StageWorker};
+    use crate::pipeline::stages::KINDS;
 
     /// A black picture with a white square.
     pub fn square((width, height): (i32, i32), area: Rect, channels: usize) -> Frame {
@@ -57,5 +59,28 @@ pub mod tests {
     /// Bytes of a frame's picture.
     pub fn bytes(frame: &Frame) -> &[u8] {
         opencv::prelude::MatTraitConstManual::data_bytes(frame.image.mat()).unwrap()
+    }
+
+    /// Two frames of each size, since in the first one nothing is compared.
+    #[test]
+    fn frames_of_extreme_sizes_do_no_harm() {
+        for kind in KINDS.iter().filter(|kind| kind.group == Group::Time) {
+            let mut worker = stage(kind.name, &[]).worker().unwrap();
+            for size in [(40_000, 1), (1, 40_000), (1, 1), (3, 2)] {
+                for (channels, x) in [(1, 0), (1, 1), (3, 0), (3, 1)] {
+                    let frame = run(&mut worker, square(size, Rect::new(x, 0, 9, 9), channels));
+                    assert_eq!(frame.image.size().width as i32, size.0, "{}", kind.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_that_compares_frames_is_stateful_and_nothing_else() {
+        for kind in KINDS {
+            let spec = spec::parse(kind.example, &Names::default()).unwrap().remove(0);
+            let stateful = (kind.build)(&spec.args).unwrap().is_stateful();
+            assert_eq!(stateful, kind.group == Group::Time, "{}", kind.name);
+        }
     }
 }
