@@ -20,7 +20,7 @@ use crate::pipeline_text::{any_pipeline, any_stage};
 use crate::stages::{Stream, blank};
 
 const SIZES: [(i32, i32); 8] =
-    [(1, 1), (2, 3), (1, 40), (40, 1), (17, 13), (640, 360), (40_000, 1), (1, 40_000)];
+    [(1, 1), (2, 3), (1, 40), (40, 1), (17, 13), (640, 360), (33_000, 1), (1, 33_000)];
 
 #[test]
 fn declarations_are_complete() {
@@ -65,11 +65,12 @@ fn examples_take_pictures_of_any_size() {
 fn sizes_of_results_are_as_foretold() {
     for kind in KINDS {
         let spec = example(kind);
+        let text = spec.to_string();
         let stage = (spec.kind.build)(&spec.args).expect("an example is valid");
         for (width, height) in [(640, 360), (321, 242)] {
-            let foretold = stage.output_size(Size::new(width as u32, height as u32)).expect(kind.example);
-            let found = run(kind.example, &[noise(width, height, false)]).expect(kind.example);
-            assert_eq!(found[0].image.size(), foretold, "{}", kind.example);
+            let foretold = stage.output_size(Size::new(width as u32, height as u32)).expect(&text);
+            let found = run(&text, &[noise(width, height, false)]).expect(&text);
+            assert_eq!(found[0].image.size(), foretold, "{text}");
         }
     }
 }
@@ -82,12 +83,16 @@ fn workers_of_stateless_stages_keep_nothing() {
         if (spec.kind.build)(&spec.args).expect("an example is valid").is_stateful() {
             continue;
         }
+        let text = spec.to_string();
         let pictures = [(400, 300, false), (450, 250, true), (321, 241, false), (321, 241, true)];
         let pictures = pictures.map(|(width, height, gray)| noise(width, height, gray));
-        let together = run(kind.example, &pictures).expect(kind.example);
-        for (picture, together) in pictures.iter().zip(&together) {
-            let alone = run(kind.example, std::slice::from_ref(picture)).expect(kind.example);
-            assert_eq!(worst(alone[0].image.mat(), together.image.mat()), 0.0, "{}", kind.example);
+        let together = run(&text, &pictures).expect(&text);
+        for (index, (picture, together)) in pictures.iter().zip(&together).enumerate() {
+            let mut stream = Stream::new(&text).expect(&text);
+            stream.index = index as u64;
+            let alone = stream.run(copy(picture)).expect(&text);
+            assert_eq!(worst(alone.image.mat(), together.image.mat()), 0.0, "{text}");
+            assert_eq!(alone.findings, together.findings, "{text}");
         }
     }
 }
@@ -192,8 +197,8 @@ fn check_colors(spec: &StageSpec, (width, height): (i32, i32)) {
         Colors::Alike => {
             let then_gray = result(&format!("{text} | gray"), &picture).expect("the same");
             let difference = worst(&then_gray, &of_gray);
-            // Rounded once more.
-            assert!(difference <= 2.0, "{text}: {difference}");
+            // Rounded once more, where lines are drawn without steps several times.
+            assert!(difference <= 8.0, "{text}: {difference}");
         }
     }
 }
@@ -203,14 +208,12 @@ fn result(text: &str, picture: &Mat) -> Result<Mat, Error> {
     Ok(run(text, std::slice::from_ref(picture))?.remove(0).image.into_mat())
 }
 
-/// The stage's own example, read.
+/// The stage as it stands in its own example.
 fn example(kind: &StageKind) -> StageSpec {
-    let mut specs = spec::parse(kind.example, &Names::default())
+    let specs = spec::parse(kind.example, &Names::default())
         .unwrap_or_else(|error| panic!("example of {}: {error}", kind.name));
-    assert_eq!(specs.len(), 1, "the example of {} is one stage", kind.name);
-    let spec = specs.remove(0);
-    assert_eq!(spec.kind.name, kind.name, "the example of {}", kind.name);
-    spec
+    let shown = specs.into_iter().find(|spec| spec.kind.name == kind.name);
+    shown.unwrap_or_else(|| panic!("the example of {} shows another stage", kind.name))
 }
 
 /// The example with one of its parameters changed.

@@ -233,7 +233,8 @@ pub(crate) struct Stream {
     pipeline: Pipeline,
     workers: Vec<frameserve::pipeline::Workers>,
     scratch: Mat,
-    index: u64,
+    /// Number of the next frame.
+    pub(crate) index: u64,
 }
 
 impl Stream {
