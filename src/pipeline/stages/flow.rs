@@ -36,7 +36,7 @@ pub const KIND: StageKind = StageKind {
             .or("15"),
         Param::new("iterations", Range::Integer(1, 10), "Passes over each size.").or("3"),
     ],
-    example: "flow=arrows,step=12",
+    example: "resize=320x180 | flow=arrows,step=12",
     build,
 };
 

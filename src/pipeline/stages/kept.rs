@@ -78,7 +78,7 @@ pub mod tests {
     #[test]
     fn all_that_compares_frames_is_stateful_and_nothing_else() {
         for kind in KINDS {
-            let spec = spec::parse(kind.example, &Names::default()).unwrap().remove(0);
+            let spec = spec::parse(kind.example, &Names::default()).unwrap().pop().unwrap();
             let stateful = (kind.build)(&spec.args).unwrap().is_stateful();
             assert_eq!(stateful, kind.group == Group::Time, "{}", kind.name);
         }

@@ -36,7 +36,7 @@ pub const KIND: StageKind = StageKind {
         )
         .or("outline"),
     ],
-    example: "text='{width}x{height}',bottom-left",
+    example: "text='frame {frame}, {time}',bottom-left",
     build,
 };
 
