@@ -2,6 +2,7 @@
 
 use super::stage::StageKind;
 
+mod background;
 mod bilateral;
 mod blur;
 mod brightness;
@@ -13,22 +14,37 @@ mod colormap;
 mod contrast;
 mod crop;
 mod denoise;
+mod difference;
+mod edges_overlay;
 mod equalize;
+mod faces;
 mod flip;
+mod flow;
 mod gamma;
 mod gray;
 mod invert;
+mod kept;
+mod laplacian;
 mod luma;
+mod marks;
 mod median;
+mod morphology;
+mod motion;
 mod pad;
 mod pixelate;
 mod posterize;
+mod qr;
+mod rectangle;
 mod resize;
 mod rotate;
 mod sepia;
 mod sharpen;
 mod sketch;
+mod sobel;
 mod table;
+mod text;
+mod threshold;
+mod trails;
 
 /// All stages, in the order in which lists show them.
 pub static KINDS: &[&StageKind] = &[
@@ -57,6 +73,20 @@ pub static KINDS: &[&StageKind] = &[
     &cartoon::KIND,
     &sketch::KIND,
     &canny::KIND,
+    &sobel::KIND,
+    &laplacian::KIND,
+    &threshold::KIND,
+    &morphology::KIND,
+    &edges_overlay::KIND,
+    &text::KIND,
+    &rectangle::KIND,
+    &faces::KIND,
+    &qr::KIND,
+    &background::KIND,
+    &motion::KIND,
+    &flow::KIND,
+    &difference::KIND,
+    &trails::KIND,
 ];
 
 /// Name of the stage that makes a picture gray.

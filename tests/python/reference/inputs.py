@@ -6,6 +6,8 @@ import sys
 import cv2
 import numpy as np
 
+from . import codes
+
 CARPHONE_FRAMES = 12
 
 
@@ -37,6 +39,8 @@ def load(videos):
         "gray-dot": [np.ascontiguousarray(frame[50:51, 80:81]) for frame in gray[:1]],
         # 640x360 and one channel, for what needs a large gray picture.
         "gray-bunny": [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in bunny[:1]],
+        # 640x400, with two QR codes.
+        "qr": [codes.picture()],
     }
 
 
