@@ -1,8 +1,9 @@
 //! The program `frameserve-client` against a server in this process: its files, its exit codes, its JSON.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use frameserve::config::Config;
 use serde_json::Value;
@@ -133,5 +134,26 @@ async fn what_can_be_used_is_listed() {
         text.contains("This program") && text.contains("CPU threads") && text.contains("serving"),
         "{text}"
     );
+    place.server.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_finishes_the_file() {
+    let place = Place::new().await;
+    let words = "stream test:64x48@30 --frames 100000 --pace -v -o out.y4m --json";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_frameserve-client"));
+    command.args(words.split(' ')).env("FRAMESERVE_SERVER", place.server.address.to_string());
+    command.current_dir(place.directory.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut granted = String::new();
+    tokio::task::block_in_place(|| said.read_line(&mut granted).unwrap());
+    assert!(granted.contains("frames in flight"), "{granted}");
+    // SAFETY: the process is a child that has not been waited for, so its number is still its own.
+    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
+    let output = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
+    assert_eq!(code(&output), 130);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["total"]["frames_in"], report["total"]["frames_out"]);
     place.server.ended().await;
 }

@@ -14,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::hush::Hush;
 use crate::report::short;
 
-const LABEL: usize = 16;
+const LABEL: usize = 18;
 
 /// Prints as it finds out, so that what is known is there when something fails.
 pub async fn doctor(args: &DoctorArgs, say: impl Fn(&str)) -> Result<(), Failure> {
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_server_without_anything_is_described() {
         let text = server("http://h:1", &DescribeReply::default());
-        assert!(text.contains("built without it") && text.contains("CUDA              none\n"), "{text}");
+        assert!(text.contains("built without it") && text.contains("CUDA                none\n"), "{text}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use args::{Cli, Command};
@@ -73,16 +74,20 @@ async fn command(command: Command) -> Exit {
     }
 }
 
-/// The first Ctrl-C ends the streams in an orderly way; a second one doesn't wait for them.
+/// The first Ctrl-C, or the system's request to end, lets the streams end in an orderly way; a second one
+/// doesn't wait for them.
 async fn stop_on_interrupt(stop: CancellationToken) {
-    if tokio::signal::ctrl_c().await.is_err() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return;
-    }
-    eprintln!("\nfinishing what is under way; Ctrl-C again stops at once");
+    };
+    let mut asked = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
+    asked().await;
     stop.cancel();
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(Exit::Interrupted as i32);
-    }
+    eprintln!("\nfinishing what is under way; Ctrl-C again stops at once");
+    asked().await;
+    std::process::exit(Exit::Interrupted as i32);
 }
 
 /// Who closed the pipe, as `head` does, doesn't want more.

@@ -182,7 +182,7 @@ fn text(report: &StreamReport) -> String {
     let arrow = report.output.as_ref().map(|output| format!(" -> {output}")).unwrap_or_default();
     let mut text = format!("{}{arrow}\n{}", report.source, report.summary.text());
     for line in &report.written {
-        text += &format!("  wrote    {line}\n");
+        text += &format!("  output   {line}\n");
     }
     text
 }

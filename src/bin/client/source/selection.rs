@@ -24,7 +24,7 @@ impl Selection {
             for (given, option) in [(input.start > 0.0, "--start"), (input.repeat > 1, "--repeat")] {
                 if given {
                     return Err(Failure::usage(format!(
-                        "{option}: {} can't be read from elsewhere",
+                        "{option}: {} can be read only once, from where it is",
                         facts.title
                     )));
                 }
