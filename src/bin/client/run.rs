@@ -160,7 +160,7 @@ async fn run_stream(
     let finished = Finished { job, args, facts: &facts, pipeline, samples: samples.as_deref() };
     written.extend(block_in_place(|| finished.files())?);
     received?;
-    judge_upload(uploaded, tally, shared, client.url())
+    judge_upload(uploaded, tally, shared, &facts)
 }
 
 /// `None` when interrupted before there was anything: a camera or a pipe may never begin.
@@ -279,7 +279,7 @@ fn sorted_changes(args: &StreamArgs) -> Vec<crate::args::values::Change> {
 }
 
 /// What the way up says about the outcome, once nothing else went wrong.
-fn judge_upload(uploaded: Uploaded, tally: &Tally, shared: &Shared, url: &str) -> Result<(), Failure> {
+fn judge_upload(uploaded: Uploaded, tally: &Tally, shared: &Shared, facts: &Facts) -> Result<(), Failure> {
     if let Some(failure) = uploaded.failure {
         return Err(failure);
     }
@@ -289,15 +289,25 @@ fn judge_upload(uploaded: Uploaded, tally: &Tally, shared: &Shared, url: &str) -
     let refused = |message| Err(Failure { exit: Exit::Refused, message });
     if !uploaded.complete {
         return refused(format!(
-            "{url} ended the stream after {} frames, before the source's end",
+            "the server ended the stream after {} frames, before the source's end",
             uploaded.frames
         ));
     }
     if tally.unanswered > 0 {
         return refused(format!(
-            "{url} ended the stream and left {} frames without an answer",
+            "the server ended the stream and left {} frames without an answer",
             tally.unanswered
         ));
+    }
+    if uploaded.frames == 0 {
+        return Err(Failure::usage(format!("{} gave no frame", facts.title)));
+    }
+    // A container's count may be an estimate, so that a few frames less are nothing to speak of.
+    if let Some(expected) = facts.frames.filter(|expected| uploaded.frames + 2 < expected - expected / 50) {
+        let (title, frames) = (&facts.title, uploaded.frames);
+        shared
+            .console
+            .note(&format!("note: {title} ended after {frames} of {expected} frames: it may be damaged"));
     }
     for change in uploaded.changes_left {
         shared.console.note(&format!(

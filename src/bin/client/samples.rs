@@ -130,7 +130,7 @@ mod tests {
         let chosen: Vec<u64> = samples.chosen().iter().map(|sample| sample.sequence).collect();
         assert_eq!(chosen.len(), 6);
         let gaps: Vec<u64> = chosen.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(gaps.iter().all(|gap| (140..=190).contains(gap)), "{chosen:?}");
+        assert!(gaps.iter().all(|gap| (140..=200).contains(gap)), "{chosen:?}");
     }
 
     #[test]

@@ -1,11 +1,10 @@
-//! What the ffprobe program knows of a video file and OpenCV doesn't say: the number of frames that are
-//! really there, the true length, and whether there is sound.
+//! What the ffprobe program knows of a video file and OpenCV doesn't say: the frames that are really there,
+//! when they are shown, and whether there is sound.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-use serde::Deserialize;
 
 /// Whether a source has a sound track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,39 +17,43 @@ pub enum Sound {
 
 #[derive(Debug, PartialEq)]
 pub struct Probed {
-    pub frames: Option<u64>,
-    pub seconds: Option<f64>,
+    pub timeline: Timeline,
     pub sound: Sound,
 }
 
-#[derive(Deserialize)]
-struct Output {
-    #[serde(default)]
-    streams: Vec<Stream>,
-    format: Option<Format>,
+/// The frames of a file, and the seconds from the first one's beginning to the last one's end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Timeline {
+    pub frames: u64,
+    first: f64,
+    end: f64,
 }
 
-#[derive(Deserialize)]
-struct Stream {
-    codec_type: Option<String>,
-    nb_read_packets: Option<String>,
-    duration: Option<String>,
-}
+impl Timeline {
+    /// From lines that hold each frame's time of presentation, its time of decoding, and its duration.
+    fn read(lines: impl Iterator<Item = String>) -> Option<Timeline> {
+        let mut timeline = Timeline { frames: 0, first: f64::INFINITY, end: f64::NEG_INFINITY };
+        for line in lines {
+            timeline.frames += 1;
+            let mut columns =
+                line.split(',').map(|text| text.parse::<f64>().ok().filter(|time| time.is_finite()));
+            let mut next = || columns.next().flatten();
+            let (presented, decoded, duration) = (next(), next(), next());
+            if let Some(time) = presented.or(decoded) {
+                timeline.first = timeline.first.min(time);
+                timeline.end = timeline.end.max(time + duration.unwrap_or(0.0));
+            }
+        }
+        (timeline.frames > 0).then_some(timeline)
+    }
 
-#[derive(Deserialize)]
-struct Format {
-    duration: Option<String>,
-}
-
-impl Probed {
     /// Frames per second over the whole length. A declared rate that agrees is the exact one.
     pub fn average_fps(&self, declared: Option<f64>) -> Option<f64> {
-        let average = self.frames? as f64 / self.seconds?;
+        let average = self.frames as f64 / (self.end - self.first);
+        // Three frames more or less: a file may begin or end between frames that refer to each other.
+        let tolerance = 0.005 + 3.0 / self.frames as f64;
         match declared {
-            // One frame more or less is how containers round.
-            Some(declared) if (declared - average).abs() <= declared * 0.005 + 1.5 / self.seconds? => {
-                Some(declared)
-            }
+            Some(declared) if (declared - average).abs() <= declared * tolerance => Some(declared),
             _ => (0.01..=1000.0).contains(&average).then_some(average),
         }
     }
@@ -58,57 +61,62 @@ impl Probed {
 
 /// `None` without an ffprobe that understands the file.
 pub fn probe(path: &Path) -> Option<Probed> {
-    let entries = "stream=codec_type,nb_read_packets,duration:format=duration";
-    let options = ["-v", "quiet", "-count_packets", "-show_entries", entries, "-of", "json", "-i"];
-    let output = Command::new("ffprobe")
-        .args(options.map(OsStr::new))
-        .arg(path)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    parse(&output.stdout)
+    let timeline = Timeline::read(ffprobe(
+        path,
+        &["-select_streams", "v:0", "-show_entries", "packet=pts_time,dts_time,duration_time"],
+    )?)?;
+    let sound = ffprobe(path, &["-show_entries", "stream=codec_type"])?.any(|line| line.starts_with("audio"));
+    Some(Probed { timeline, sound: if sound { Sound::Present } else { Sound::Absent } })
 }
 
-fn parse(json: &[u8]) -> Option<Probed> {
-    let output: Output = serde_json::from_slice(json).ok()?;
-    let of_kind =
-        |kind: &str| output.streams.iter().find(|stream| stream.codec_type.as_deref() == Some(kind));
-    let video = of_kind("video")?;
-    let format_duration = output.format.as_ref().and_then(|format| format.duration.as_deref());
-    let seconds = video.duration.as_deref().or(format_duration).and_then(|text| text.parse::<f64>().ok());
-    Some(Probed {
-        frames: video
-            .nb_read_packets
-            .as_deref()
-            .and_then(|text| text.parse().ok())
-            .filter(|frames| *frames > 0),
-        seconds: seconds.filter(|seconds| *seconds > 0.0),
-        sound: if of_kind("audio").is_some() { Sound::Present } else { Sound::Absent },
-    })
+/// The lines that ffprobe prints.
+fn ffprobe(path: &Path, options: &[&str]) -> Option<impl Iterator<Item = String>> {
+    let mut child = Command::new("ffprobe")
+        .args(["-v", "quiet", "-of", "csv=p=0"])
+        .args(options)
+        .args([OsStr::new("-i"), path.as_os_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let output = BufReader::new(child.stdout.take()?);
+    let mut lines = output.lines().map_while(Result::ok);
+    Some(std::iter::from_fn(move || {
+        let line = lines.next();
+        if line.is_none() {
+            // It has closed its output, so it has ended or is about to.
+            let _ = child.wait();
+        }
+        line
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn timeline(lines: &str) -> Option<Timeline> {
+        Timeline::read(lines.lines().map(str::to_string))
+    }
+
     #[test]
-    fn output_is_understood() {
-        let json = br#"{"streams":[{"codec_type":"video","duration":"29.6","nb_read_packets":"68"},
-            {"codec_type":"audio"}],"format":{"duration":"30.0"}}"#;
-        let probed = parse(json).expect("a video");
-        assert_eq!(probed, Probed { frames: Some(68), seconds: Some(29.6), sound: Sound::Present });
-        assert!(parse(b"{}").is_none() && parse(b"").is_none());
+    fn times_are_read_in_any_order() {
+        let read =
+            timeline("0.08,0.00,0.04\n0.20,0.04,0.04\nN/A,0.16,N/A\n0.12,0.12,0.04,\n").expect("four frames");
+        assert_eq!((read.frames, read.first), (4, 0.08));
+        assert!((read.end - 0.24).abs() < 1e-9);
+        assert_eq!(timeline(""), None);
+        assert_eq!(timeline("N/A,N/A,N/A").expect("one frame").average_fps(None), None);
     }
 
     #[test]
     fn the_average_wins_over_an_untrue_rate() {
-        let probed = Probed { frames: Some(68), seconds: Some(29.6), sound: Sound::Absent };
-        assert!((probed.average_fps(Some(15.0)).expect("known") - 2.297).abs() < 0.001);
-        let probed = Probed { frames: Some(300), seconds: Some(10.0), sound: Sound::Absent };
-        assert_eq!(probed.average_fps(Some(29.97)), Some(29.97));
-        let unknown = Probed { frames: None, seconds: Some(1.0), sound: Sound::Absent };
-        assert_eq!(unknown.average_fps(Some(25.0)), None);
+        let odd = Timeline { frames: 68, first: 0.0, end: 29.6 };
+        assert!((odd.average_fps(Some(15.0)).expect("known") - 2.297).abs() < 0.001);
+        let steady = Timeline { frames: 300, first: 0.0, end: 10.0 };
+        assert_eq!(steady.average_fps(Some(29.97)), Some(29.97));
+        let cut = Timeline { frames: 160, first: 0.0, end: 6.52 };
+        assert_eq!(cut.average_fps(Some(25.0)), Some(25.0));
     }
 }

@@ -37,8 +37,8 @@ impl Video {
         }
         let probed = probe::probe(path);
         let declared = plausible_fps(capture.get(CAP_PROP_FPS)?);
-        let fps = probed.as_ref().and_then(|probed| probed.average_fps(declared)).or(declared);
-        let counted = probed.as_ref().and_then(|probed| probed.frames);
+        let fps = probed.as_ref().and_then(|probed| probed.timeline.average_fps(declared)).or(declared);
+        let counted = probed.as_ref().map(|probed| probed.timeline.frames);
         let frames = counted.or_else(|| whole_number(capture.get(CAP_PROP_FRAME_COUNT).unwrap_or(0.0)));
         if start > 0.0 {
             // Lands on a key frame near by; what comes too early is skipped by its timestamp.
