@@ -5,6 +5,7 @@ mod change;
 mod client;
 mod client_program;
 mod codecs;
+mod documents;
 mod gate;
 mod harness;
 mod layering;
