@@ -22,7 +22,7 @@ use crate::report::{StreamReport, Tally};
 use crate::samples::Samples;
 use crate::sink::{Caption, FindingsFile, SoundTrack, Target, write_sheet};
 use crate::source::{Arrival, Facts, Origin, Sound, Source};
-use crate::upload::{Pace, Upload, Uploaded};
+use crate::upload::{Encoding, Pace, Upload, Uploaded, encoder_count};
 use crate::wire::{Decoder, Encoder};
 
 /// Frames on a contact sheet.
@@ -125,25 +125,26 @@ async fn run_stream(
         samples: samples.clone(),
         decoder: Decoder::new().map_err(Failure::usage)?,
     };
+    let encoders = (0..encoder_count()).map(|_| Encoder::new(args.stream.wire, args.stream.wire_quality));
+    let encoders = encoders.collect::<Result<Vec<_>, _>>().map_err(Failure::usage)?;
     let upload = Upload {
-        encoder: Encoder::new(args.stream.wire, args.stream.wire_quality).map_err(Failure::usage)?,
         changes: sorted_changes(args),
         pace: if args.input.pace { Pace::ByTimestamp } else { Pace::AsSoonAsPossible },
-        samples: samples.clone(),
         sender: stream.sender,
         ledger: Arc::clone(&ledger),
         stop: stop_upload.clone(),
     };
     let (writer, downloaded) = download.start().map_err(Failure::usage)?;
     let start = Instant::now();
-    let uploaded = upload.start(source).map_err(Failure::usage)?;
+    let uploaded =
+        upload.start(source, Encoding { encoders, samples: samples.clone() }).map_err(Failure::usage)?;
     let progress = Progress::new(console, &job.name, facts.frames);
     let receiving = Receiving { replies: stream.replies, ledger: &ledger, writer, progress, console };
     let received = receiving.receive(tally).await;
     tally.elapsed = start.elapsed();
     stop_upload.cancel();
 
-    let uploaded = uploaded.await.map_err(|_| Failure::usage("the thread that encodes has crashed"))?;
+    let uploaded = uploaded.await.map_err(|_| Failure::usage("the task that sends has crashed"))?;
     let downloaded = downloaded.await.map_err(|_| Failure::usage("the thread that writes has crashed"))?;
     tally.frames_in = uploaded.frames;
     tally.bytes_up = uploaded.bytes;
