@@ -1,4 +1,39 @@
-//! frameserve.
+//! frameserve takes video frames over gRPC, runs an OpenCV pipeline on each, and streams them back in order.
+//!
+//! This library is the server and a client for it; the programs `frameserve-server` and `frameserve-client`
+//! are thin. Its modules, from the wire inwards:
+//!
+//! ```text
+//!   server ── listeners, HTTP/2, draining        client ── streams from the other side
+//!     │                                             │
+//!   grpc ──── one file or folder for each protocol ─┘
+//!     │
+//!   engine ── what every service calls: the threads, the limits, and the frames' way through a pipeline
+//!     ├── session    one stream: ordered, windowed, paced, draining; knows nothing of frames
+//!     ├── pipeline   stages, their parameters, and the text that they are written in
+//!     ├── model      TorchScript models
+//!     ├── exec       named threads that compute
+//!     └── frame      a picture, what it is, what was found in it; codecs
+//!
+//!   error, limits ── for all       config ── what a server is told to be
+//! ```
+//!
+//! A server in a few lines:
+//!
+//! ```no_run
+//! use frameserve::config::Config;
+//! use frameserve::server::Server;
+//! use tokio::net::TcpListener;
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = TcpListener::bind("127.0.0.1:50051").await?;
+//! let forever = std::future::pending();
+//! Server::new(Config::default())?.serve(vec![listener], forever).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod client;
 pub mod config;
 pub mod engine;
 pub mod error;

@@ -3,6 +3,7 @@
 mod lane;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,6 +27,7 @@ pub struct Engine {
     /// By canonical text, so that streams that do the same share what their pipeline keeps.
     pipelines: Mutex<HashMap<String, Weak<Pipeline>>>,
     drain: CancellationToken,
+    frames_taken: AtomicU64,
 }
 
 /// A stream's place among those that may be open; given back on drop.
@@ -47,6 +49,7 @@ impl Engine {
             streams: Arc::new(Semaphore::new(config.limits.max_streams)),
             pipelines: Mutex::default(),
             drain: CancellationToken::new(),
+            frames_taken: AtomicU64::new(0),
             config,
         })
     }
@@ -79,6 +82,16 @@ impl Engine {
     /// Streams that are open.
     pub fn open_streams(&self) -> usize {
         self.limits().max_streams - self.streams.available_permits()
+    }
+
+    /// Frames taken from streams since the start.
+    pub fn frames_taken(&self) -> u64 {
+        self.frames_taken.load(Ordering::Relaxed)
+    }
+
+    /// Counts a frame that was taken from a stream.
+    pub fn count_frame(&self) {
+        self.frames_taken.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A place for one more stream.

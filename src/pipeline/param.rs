@@ -182,10 +182,12 @@ impl Color {
         opencv::core::Scalar::new(self.blue.into(), self.green.into(), self.red.into(), 0.0)
     }
 
-    /// As OpenCV draws it on a gray picture: its luma, ITU-R BT.601.
+    /// As OpenCV draws it on a gray picture: its luma, ITU-R BT.601, rounded as OpenCV rounds it when it makes
+    /// a picture gray. So it is the same whether a color is drawn before that or after.
     pub fn luma(self) -> opencv::core::Scalar {
-        let luma = 0.299 * f64::from(self.red) + 0.587 * f64::from(self.green) + 0.114 * f64::from(self.blue);
-        opencv::core::Scalar::all(luma.round())
+        let part = |weight: u32, sample: u8| weight * u32::from(sample);
+        let sum = part(9798, self.red) + part(19_235, self.green) + part(3735, self.blue);
+        opencv::core::Scalar::all(f64::from((sum + (1 << 14)) >> 15))
     }
 
     fn from_text(text: &str) -> Option<Self> {

@@ -1,1 +1,17 @@
-fn main() {}
+//! The integration tests, in one program: one module for each topic.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should stop, and says where")]
+
+mod change;
+mod client;
+mod client_program;
+mod codecs;
+mod gate;
+mod harness;
+mod layering;
+mod pipeline_text;
+mod programs;
+mod services;
+mod stage_limits;
+mod stages;
+mod stream;
+mod trouble;

@@ -42,6 +42,7 @@ pub fn describe(engine: &Engine, services: &[String]) -> DescribeReply {
         services: services.to_vec(),
         open_streams: u32::try_from(engine.open_streams()).unwrap_or(u32::MAX),
         draining: engine.drain().is_cancelled(),
+        frames_taken: engine.frames_taken(),
     }
 }
 

@@ -90,10 +90,9 @@ pub fn replies(
         let terms = frames.terms;
         let first = (!configured || !first.img.is_empty()).then_some(Ok(first));
         let mut count = 0;
-        let limits = engine.limits().clone();
         let inputs = futures_util::stream::iter(first)
             .chain(messages)
-            .map(move |message| Ok(Message::of(message?, &mut count, raw, &limits)));
+            .map(move |message| Ok(Message::of(message?, &mut count, raw, &engine)));
         let outcomes = session::run(inputs, frames, terms.options, drain);
         let mut processed = 0;
         for await outcome in outcomes {
@@ -122,15 +121,18 @@ pub fn replies(
 }
 
 impl Message {
-    fn of(mut request: MsgRequest, count: &mut u64, raw: RawFrames, limits: &crate::limits::Limits) -> Self {
+    fn of(mut request: MsgRequest, count: &mut u64, raw: RawFrames, engine: &Engine) -> Self {
         let came = Instant::now();
         let change = request.config.take();
         let has_frame = change.is_none() || !request.img.is_empty();
         let index = *count;
-        *count += u64::from(has_frame);
+        if has_frame {
+            *count += 1;
+            engine.count_frame();
+        }
         let sequence = request.sequence.unwrap_or(index);
         let identity = Identity { sequence, timestamp_us: request.timestamp_us, index };
-        let frame = has_frame.then(|| convert::encoded(&request, raw, limits));
+        let frame = has_frame.then(|| convert::encoded(&request, raw, engine.limits()));
         Message { identity, came, frame, change }
     }
 }

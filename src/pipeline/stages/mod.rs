@@ -2,12 +2,62 @@
 
 use super::stage::StageKind;
 
+mod bilateral;
+mod blur;
+mod brightness;
 mod canny;
+mod cartoon;
+mod clahe;
+mod color;
+mod colormap;
+mod contrast;
+mod crop;
+mod denoise;
+mod equalize;
+mod flip;
+mod gamma;
 mod gray;
+mod invert;
+mod luma;
+mod median;
+mod pad;
+mod pixelate;
+mod posterize;
 mod resize;
+mod rotate;
+mod sepia;
+mod sharpen;
+mod sketch;
+mod table;
 
 /// All stages, in the order in which lists show them.
-pub static KINDS: &[&StageKind] = &[&resize::KIND, &gray::KIND, &canny::KIND];
+pub static KINDS: &[&StageKind] = &[
+    &resize::KIND,
+    &crop::KIND,
+    &pad::KIND,
+    &flip::KIND,
+    &rotate::KIND,
+    &gray::KIND,
+    &color::KIND,
+    &colormap::KIND,
+    &brightness::KIND,
+    &contrast::KIND,
+    &gamma::KIND,
+    &equalize::KIND,
+    &clahe::KIND,
+    &invert::KIND,
+    &sepia::KIND,
+    &posterize::KIND,
+    &blur::KIND,
+    &median::KIND,
+    &bilateral::KIND,
+    &sharpen::KIND,
+    &denoise::KIND,
+    &pixelate::KIND,
+    &cartoon::KIND,
+    &sketch::KIND,
+    &canny::KIND,
+];
 
 /// Name of the stage that makes a picture gray.
 pub(super) const GRAY: &str = gray::KIND.name;

@@ -1,6 +1,6 @@
 //! `resize`: another size, with or without the same proportions.
 
-use opencv::core::{self, Mat, Scalar};
+use opencv::core::{self, Mat};
 use opencv::imgproc;
 use opencv::prelude::*;
 
@@ -76,7 +76,11 @@ impl Stage for Resize {
     }
 
     fn colors(&self) -> Colors {
-        Colors::Alike
+        match self.interpolation {
+            // They overshoot at edges, and are cut off there in each channel.
+            imgproc::INTER_CUBIC | imgproc::INTER_LANCZOS4 => Colors::All,
+            _ => Colors::Alike,
+        }
     }
 
     fn enough(&self, input: Size) -> Option<Size> {
@@ -85,7 +89,7 @@ impl Stage for Resize {
 }
 
 impl Resize {
-    /// The size that the whole picture is brought to, before `fit` fills or `fill` cuts.
+    /// The size that the whole picture is brought to, `fit`'s filling and what `fill` cuts aside.
     fn scaled(&self, input: Size) -> Size {
         let Size { width, height } = self.size;
         let wide = f64::from(width) / f64::from(input.width);
@@ -104,20 +108,36 @@ impl Resize {
 
     fn apply(&self, from: &Mat, to: &mut Mat, part: &mut Mat) -> opencv::Result<()> {
         let input = Size::new(from.cols().unsigned_abs(), from.rows().unsigned_abs());
-        let scaled = self.scaled(input);
-        if scaled == self.size {
-            return imgproc::resize(from, to, self.size.into(), 0.0, 0.0, self.interpolation);
+        match self.mode {
+            Mode::Stretch => imgproc::resize(from, to, self.size.into(), 0.0, 0.0, self.interpolation),
+            Mode::Fill => {
+                let part = from.roi(self.shown(input))?;
+                imgproc::resize(&part, to, self.size.into(), 0.0, 0.0, self.interpolation)
+            }
+            Mode::Fit => {
+                let scaled = self.scaled(input);
+                imgproc::resize(from, part, scaled.into(), 0.0, 0.0, self.interpolation)?;
+                let (wide, high) =
+                    ((self.size.width - scaled.width) as i32, (self.size.height - scaled.height) as i32);
+                let (left, top) = (wide / 2, high / 2);
+                let color = if from.channels() == 1 { self.color.luma() } else { self.color.bgr() };
+                let border = core::BORDER_CONSTANT;
+                core::copy_make_border(part, to, top, high - top, left, wide - left, border, color)
+            }
         }
-        imgproc::resize(from, part, scaled.into(), 0.0, 0.0, self.interpolation)?;
-        let spare = |inner: u32, outer: u32| ((outer.abs_diff(inner)) / 2) as i32;
-        let (left, top) = (spare(scaled.width, self.size.width), spare(scaled.height, self.size.height));
-        if self.mode == Mode::Fill {
-            let inside = core::Rect::new(left, top, self.size.width as i32, self.size.height as i32);
-            return part.roi(inside)?.copy_to(to);
-        }
-        let color: Scalar = if from.channels() == 1 { self.color.luma() } else { self.color.bgr() };
-        let right = (self.size.width - scaled.width) as i32 - left;
-        let bottom = (self.size.height - scaled.height) as i32 - top;
-        core::copy_make_border(part, to, top, bottom, left, right, core::BORDER_CONSTANT, color)
+    }
+
+    /// The part of a picture that `fill` shows: cut before it is scaled, so that a picture of extreme
+    /// proportions does not become a huge one on the way.
+    fn shown(&self, input: Size) -> core::Rect {
+        let Size { width, height } = self.size;
+        let factor =
+            (f64::from(width) / f64::from(input.width)).max(f64::from(height) / f64::from(input.height));
+        let side = |wanted: u32, there: u32| {
+            ((f64::from(wanted) / factor).round() as i32).clamp(1, there.cast_signed())
+        };
+        let (wide, high) = (side(width, input.width), side(height, input.height));
+        let (left, top) = (input.width.cast_signed() - wide, input.height.cast_signed() - high);
+        core::Rect::new(left / 2, top / 2, wide, high)
     }
 }

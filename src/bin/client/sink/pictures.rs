@@ -1,0 +1,116 @@
+//! Picture files: one for each frame, in the reply's own bytes where they are a file already.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use frameserve::grpc::proto::Encoding;
+use opencv::core::Vector;
+use opencv::imgcodecs;
+
+use super::Sink;
+use crate::codec::{Codec, sniff};
+use crate::download::Arrived;
+use crate::failure::Failure;
+
+pub struct Pictures {
+    naming: Naming,
+    written: u64,
+    codec: Option<Codec>,
+}
+
+enum Naming {
+    Directory(PathBuf),
+    /// For the only frame of its source.
+    Single(PathBuf),
+}
+
+impl Pictures {
+    pub fn in_directory(directory: &Path) -> Result<Pictures, Failure> {
+        let shown = directory.display();
+        fs::create_dir_all(directory)
+            .map_err(|error| Failure::usage(format!("cannot make directory '{shown}': {error}")))?;
+        Ok(Pictures { naming: Naming::Directory(directory.into()), written: 0, codec: None })
+    }
+
+    pub fn single(file: &Path) -> Pictures {
+        Pictures { naming: Naming::Single(file.into()), written: 0, codec: None }
+    }
+
+    /// The reply's bytes, or PNG of raw pixels.
+    fn file_bytes(&mut self, frame: &mut Arrived<'_>) -> Result<(Encoding, Bytes), Failure> {
+        if let Some(encoding) = sniff(&frame.reply.img).filter(|_| frame.reply.encoding() != Encoding::Raw) {
+            return Ok((encoding, frame.reply.img.clone()));
+        }
+        let pixels = frame.pixels()?;
+        let codec = match &mut self.codec {
+            Some(codec) => codec,
+            none => none.insert(Codec::new().map_err(Failure::usage)?),
+        };
+        Ok((Encoding::Png, codec.encode(Encoding::Png, pixels, 100).map_err(Failure::usage)?))
+    }
+}
+
+impl Sink for Pictures {
+    fn write(&mut self, frame: &mut Arrived<'_>) -> Result<(), Failure> {
+        let (path, bytes) = match &self.naming {
+            Naming::Single(_) if self.written > 0 => {
+                return Err(Failure::usage(
+                    "-o: one picture file for several frames; name a directory instead",
+                ));
+            }
+            Naming::Single(file) => {
+                let extension = file.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+                let wanted = extension.unwrap_or_default();
+                let sent = sniff(&frame.reply.img).filter(|_| frame.reply.encoding() != Encoding::Raw);
+                match (sent, wanted.as_str()) {
+                    (Some(Encoding::Jpeg), "jpg" | "jpeg")
+                    | (Some(Encoding::Png), "png")
+                    | (Some(Encoding::Webp), "webp") => (file.clone(), frame.reply.img.clone()),
+                    _ => (file.clone(), as_extension(&wanted, frame)?),
+                }
+            }
+            Naming::Directory(directory) => {
+                let directory = directory.clone();
+                let (encoding, bytes) = self.file_bytes(frame)?;
+                (directory.join(file_name(frame, encoding)), bytes)
+            }
+        };
+        fs::write(&path, &bytes)
+            .map_err(|error| Failure::usage(format!("cannot write '{}': {error}", path.display())))?;
+        self.written += 1;
+        Ok(())
+    }
+
+    fn repeat(&mut self, _count: u64) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Vec<String>, Failure> {
+        let (Naming::Directory(path) | Naming::Single(path)) = &self.naming;
+        let noun = if self.written == 1 { "picture" } else { "pictures" };
+        Ok(vec![format!("{}: {} {noun}", path.display(), self.written)])
+    }
+}
+
+fn as_extension(extension: &str, frame: &mut Arrived<'_>) -> Result<Bytes, Failure> {
+    let mut out = Vector::new();
+    let written = imgcodecs::imencode_def(&format!(".{extension}"), frame.pixels()?, &mut out)?;
+    if !written {
+        return Err(Failure::usage(format!("this OpenCV can't write .{extension}")));
+    }
+    Ok(Bytes::copy_from_slice(out.as_slice()))
+}
+
+/// The frame's number, and the name that its picture came with.
+fn file_name(frame: &Arrived<'_>, encoding: Encoding) -> String {
+    let extension = match encoding {
+        Encoding::Jpeg => "jpg",
+        Encoding::Webp => "webp",
+        _ => "png",
+    };
+    match &frame.sent.name {
+        Some(name) => format!("{:06}_{name}.{extension}", frame.reply.sequence),
+        None => format!("{:06}.{extension}", frame.reply.sequence),
+    }
+}

@@ -1,0 +1,365 @@
+//! The client: connect, ask what the server can do, and open streams of frames.
+//!
+//! Pictures go in and come out as the encoded bytes of the wire; nothing is decoded or copied here.
+//!
+//! ```no_run
+//! use bytes::Bytes;
+//! use frameserve::client::{Client, ClientError};
+//! use frameserve::grpc::proto::{MsgRequest, StreamConfig};
+//!
+//! # async fn example(jpegs: Vec<Bytes>) -> Result<(), ClientError> {
+//! let client = Client::connect("http://127.0.0.1:50051").await?;
+//! let config = StreamConfig { pipeline: Some("resize=640x360 | canny=50,150".into()), ..Default::default() };
+//! let mut stream = client.open(config).await?;
+//! println!("granted: {} frames in flight", stream.settings.window);
+//!
+//! let sender = stream.sender;
+//! let sending = async move {
+//!     for img in jpegs {
+//!         sender.send(MsgRequest { img, ..Default::default() }).await?;
+//!     }
+//!     Ok::<(), ClientError>(()) // the sender is dropped here, which ends the stream after its last reply
+//! };
+//! let receiving = async {
+//!     while let Some(reply) = stream.replies.next().await? {
+//!         println!("frame {}: {} bytes", reply.sequence, reply.img.len());
+//!     }
+//!     Ok::<(), ClientError>(())
+//! };
+//! tokio::try_join!(sending, receiving)?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+pub use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::grpc::proto::image_test_client::ImageTestClient;
+use crate::grpc::proto::{
+    DescribeReply, DescribeRequest, MsgReply, MsgRequest, StreamConfig, StreamSettings,
+};
+
+/// Where a server listens unless it is told otherwise.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:50051";
+
+const DEFAULT_PORT: u16 = 50051;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const STREAM_WINDOW: u32 = 16 << 20;
+const CONNECTION_WINDOW: u32 = 64 << 20;
+/// Larger HTTP/2 frames, without which a larger window gains nothing.
+const HTTP2_FRAME: u32 = 1 << 20;
+/// Messages that wait between the sender and the connection. Few, since waiting is latency: the frames in
+/// flight are counted by the server's window.
+const QUEUE: usize = 2;
+
+/// A connection to a server. Clones share it; open one client for each stream where a stalled stream must
+/// not hold up the others.
+#[derive(Debug, Clone)]
+pub struct Client {
+    service: ImageTestClient<Channel>,
+    health: HealthClient<Channel>,
+    url: Arc<str>,
+}
+
+/// A stream of frames that the server has granted. Its halves may live on different tasks.
+#[derive(Debug)]
+pub struct FrameStream {
+    /// What is in force: the server may grant less than was asked for.
+    pub settings: StreamSettings,
+    /// Where frames go in.
+    pub sender: FrameSender,
+    /// Where replies come out, in the order of the frames.
+    pub replies: FrameReplies,
+}
+
+/// The upward half of a stream. Dropping it says that no more frames come.
+#[derive(Debug)]
+pub struct FrameSender {
+    messages: mpsc::Sender<MsgRequest>,
+    url: Arc<str>,
+}
+
+/// Room for one message: what is sent with it leaves at once.
+#[derive(Debug)]
+pub struct Slot<'a>(mpsc::Permit<'a, MsgRequest>);
+
+/// The downward half of a stream. Dropping it cancels the stream.
+#[derive(Debug)]
+pub struct FrameReplies {
+    replies: Streaming<MsgReply>,
+    url: Arc<str>,
+}
+
+/// What can go wrong between a client and its server. Every one names the server's URL.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Not a URL that can be connected to.
+    #[error("'{url}' is not a server's address ({reason}): write http://HOST:PORT or HOST:PORT")]
+    Url {
+        /// As it was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nobody answers there.
+    #[error("cannot connect to {url}: {reason}. Is the server running? Start it with: {}", start_command(.url))]
+    Connect {
+        /// Where it was looked for.
+        url: String,
+        /// The operating system's reason.
+        reason: String,
+    },
+    /// The server said no to a request or to a stream's configuration.
+    #[error("{url} refused: {}", describe_status(.status))]
+    Refused {
+        /// Who refused.
+        url: String,
+        /// Why.
+        status: Box<Status>,
+    },
+    /// The server ended a running stream with an error.
+    #[error("{url} ended the stream: {}", describe_status(.status))]
+    Ended {
+        /// Who ended it.
+        url: String,
+        /// Why.
+        status: Box<Status>,
+    },
+    /// The connection broke, or the server was killed.
+    #[error("lost the connection to {url}: {reason}")]
+    Lost {
+        /// To whom it led.
+        url: String,
+        /// What the transport says.
+        reason: String,
+    },
+    /// The first reply held no settings: another program, or the original imageTest server.
+    #[error("{url} did not answer the stream's configuration: it is no frameserve")]
+    NotFrameserve {
+        /// Who answered.
+        url: String,
+    },
+    /// A frame was sent after the stream's end. [`FrameReplies::next`] tells the reason.
+    #[error("the stream to {url} has ended and takes no more frames")]
+    Closed {
+        /// To whom it went.
+        url: String,
+    },
+}
+
+impl Client {
+    /// Connects to `url`: `http://HOST:PORT`, or `HOST:PORT`, or `HOST` with port 50051.
+    pub async fn connect(url: &str) -> Result<Client, ClientError> {
+        let url = full_url(url)?;
+        let endpoint = Endpoint::from_shared(url.clone())
+            .map_err(|error| ClientError::Url { url: url.clone(), reason: error.to_string() })?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(HTTP2_FRAME);
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| ClientError::Connect { url: url.clone(), reason: root_cause(&error) })?;
+        let service = ImageTestClient::new(channel.clone())
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX);
+        Ok(Client { service, health: HealthClient::new(channel), url: url.into() })
+    }
+
+    /// The full URL that this client is connected to.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What the server can do, and within which bounds.
+    pub async fn describe(&self) -> Result<DescribeReply, ClientError> {
+        let reply = self.service.clone().describe(DescribeRequest {}).await;
+        reply.map(tonic::Response::into_inner).map_err(|status| self.refused(status))
+    }
+
+    /// The health of `service`, through `grpc.health.v1`; the empty name stands for the whole server.
+    pub async fn health(&self, service: &str) -> Result<ServingStatus, ClientError> {
+        let request = HealthCheckRequest { service: service.into() };
+        let reply = self.health.clone().check(request).await.map_err(|status| self.refused(status))?;
+        Ok(reply.into_inner().status())
+    }
+
+    /// Opens a stream, and waits until the server has granted it.
+    pub async fn open(&self, config: StreamConfig) -> Result<FrameStream, ClientError> {
+        let (messages, queue) = mpsc::channel(QUEUE);
+        let first = MsgRequest { config: Some(config), ..MsgRequest::default() };
+        messages.try_send(first).expect("a new channel has room");
+        let reply = self.service.clone().analyse(ReceiverStream::new(queue)).await;
+        let mut replies = reply.map_err(|status| self.refused(status))?.into_inner();
+        let first = replies.message().await.map_err(|status| self.refused(status))?;
+        let Some(settings) = first.and_then(|reply| reply.settings) else {
+            return Err(ClientError::NotFrameserve { url: self.url.to_string() });
+        };
+        let sender = FrameSender { messages, url: Arc::clone(&self.url) };
+        let replies = FrameReplies { replies, url: Arc::clone(&self.url) };
+        Ok(FrameStream { settings, sender, replies })
+    }
+
+    fn refused(&self, status: Status) -> ClientError {
+        ClientError::Refused { url: self.url.to_string(), status: Box::new(status) }
+    }
+}
+
+impl FrameSender {
+    /// Sends a message as soon as there is room: a server that stops reading makes this wait.
+    pub async fn send(&self, message: MsgRequest) -> Result<(), ClientError> {
+        self.reserve().await.map(|slot| slot.send(message))
+    }
+
+    /// Waits for room without a message, for who wants to know when its frame left.
+    pub async fn reserve(&self) -> Result<Slot<'_>, ClientError> {
+        let permit = self.messages.reserve().await;
+        permit.map(Slot).map_err(|_| ClientError::Closed { url: self.url.to_string() })
+    }
+}
+
+impl Slot<'_> {
+    /// Sends the message.
+    pub fn send(self, message: MsgRequest) {
+        self.0.send(message);
+    }
+}
+
+impl FrameReplies {
+    /// The next reply; `None` when the server has answered every frame and the stream is over.
+    pub async fn next(&mut self) -> Result<Option<MsgReply>, ClientError> {
+        self.replies.message().await.map_err(|status| {
+            let url = self.url.to_string();
+            // A status that came from the server has no source; one that the transport made up has.
+            match status.source() {
+                Some(source) => ClientError::Lost { url, reason: root_cause(source) },
+                None => ClientError::Ended { url, status: Box::new(status) },
+            }
+        })
+    }
+}
+
+fn full_url(given: &str) -> Result<String, ClientError> {
+    let fail = |reason: &str| ClientError::Url { url: given.into(), reason: reason.into() };
+    let address = match given.split_once("://") {
+        Some(("http", address)) => address,
+        Some(("https", _)) => return Err(fail("this client speaks plain HTTP/2, without TLS")),
+        Some(_) => return Err(fail("the scheme must be http")),
+        None => given,
+    };
+    let address = address.trim_end_matches('/');
+    if address.is_empty() || address.contains(['/', ' ', '@']) {
+        return Err(fail("there must be a host and nothing after its port"));
+    }
+    let after_host = address.rfind(']').map_or(address, |end| &address[end..]);
+    match after_host.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(format!("http://{address}")),
+        Some(_) => Err(fail("the port must be a number from 1 to 65535")),
+        None => Ok(format!("http://{address}:{DEFAULT_PORT}")),
+    }
+}
+
+/// What to type for a server at that URL, if it is to be on this machine.
+fn start_command(url: &str) -> String {
+    let address = url.trim_start_matches("http://");
+    match address.parse::<SocketAddr>() {
+        Ok(_) if url != DEFAULT_URL => format!("frameserve-server --listen {address}"),
+        _ => "frameserve-server".into(),
+    }
+}
+
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let cause = cause.to_string();
+    // "(os error 111)" tells a reader nothing that the words before it don't.
+    cause.split(" (os error").next().unwrap_or(&cause).to_string()
+}
+
+fn describe_status(status: &Status) -> String {
+    let code = match status.code() {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    };
+    match (status.message(), status.source()) {
+        ("", None) => code.to_string(),
+        ("", Some(source)) => format!("{code}: {source}"),
+        (message, _) => format!("{code}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_completed() {
+        for (given, full) in [
+            ("http://10.0.0.1:7000", "http://10.0.0.1:7000"),
+            ("http://10.0.0.1:7000/", "http://10.0.0.1:7000"),
+            ("localhost:7000", "http://localhost:7000"),
+            ("camera.example", "http://camera.example:50051"),
+            ("[::1]", "http://[::1]:50051"),
+            ("[::1]:80", "http://[::1]:80"),
+        ] {
+            assert_eq!(full_url(given).expect(given), full);
+        }
+    }
+
+    #[test]
+    fn bad_addresses_are_named() {
+        for given in ["", "http://", "https://a:1", "ftp://a", "a:0", "a:65536", "a:x", "a:1/path", "a b"] {
+            let error = full_url(given).expect_err(given).to_string();
+            assert!(error.contains(&format!("'{given}'")), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_says_how_to_start_a_server() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        drop(listener);
+        let error = Client::connect(&address).await.expect_err("nobody listens");
+        assert!(matches!(error, ClientError::Connect { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(&address) && text.contains("frameserve-server --listen"), "{text}");
+        assert_eq!(start_command(DEFAULT_URL), "frameserve-server");
+    }
+
+    #[test]
+    fn a_status_reads_as_code_and_message() {
+        assert_eq!(describe_status(&Status::invalid_argument("no")), "INVALID_ARGUMENT: no");
+        assert_eq!(describe_status(&Status::internal("")), "INTERNAL");
+    }
+}

@@ -1,0 +1,62 @@
+//! The services beside the frames: health and reflection.
+
+use frameserve::config::Config;
+use tokio_stream::StreamExt;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::harness::TestServer;
+
+#[tokio::test]
+async fn health_is_told_and_turns_when_the_server_drains() {
+    let server = TestServer::start(Config::default()).await;
+    let mut health = HealthClient::new(server.channel().await);
+    for service in ["", "ImageTest"] {
+        let request = HealthCheckRequest { service: service.into() };
+        let status = health.check(request).await.unwrap().into_inner().status();
+        assert_eq!(status, ServingStatus::Serving, "`{service}`");
+    }
+    let unknown = HealthCheckRequest { service: "Nothing".into() };
+    assert_eq!(health.check(unknown).await.unwrap_err().code(), Code::NotFound);
+
+    let watched = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut watched = watched.map(|seen| seen.unwrap().status());
+    assert_eq!(watched.next().await, Some(ServingStatus::Serving));
+    server.drain();
+    assert_eq!(watched.next().await, Some(ServingStatus::NotServing));
+}
+
+/// Both versions have the same messages, in packages of their own.
+macro_rules! reflects {
+    ($name:ident, $version:ident) => {
+        #[tokio::test]
+        async fn $name() {
+            use tonic_reflection::pb::$version::ServerReflectionRequest;
+            use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+            use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+            use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+
+            let server = TestServer::start(Config::default()).await;
+            let mut client = ServerReflectionClient::new(server.channel().await);
+            let asked = [
+                MessageRequest::ListServices(String::new()),
+                MessageRequest::FileContainingSymbol("ImageTest".into()),
+            ]
+            .map(|request| ServerReflectionRequest { host: String::new(), message_request: Some(request) });
+            let replies = client.server_reflection_info(tokio_stream::iter(asked)).await.unwrap();
+            let replies: Vec<_> =
+                replies.into_inner().map(|reply| reply.unwrap().message_response).collect().await;
+            let Some(MessageResponse::ListServicesResponse(list)) = &replies[0] else {
+                panic!("{replies:?}")
+            };
+            let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
+            assert!(names.contains(&"ImageTest") && names.contains(&"grpc.health.v1.Health"), "{names:?}");
+            assert!(matches!(&replies[1], Some(MessageResponse::FileDescriptorResponse(_))), "{replies:?}");
+        }
+    };
+}
+
+reflects!(reflection_tells_of_the_services, v1);
+reflects!(reflection_tells_older_clients_too, v1alpha);
