@@ -28,12 +28,13 @@ demo: build ## stream a video through the server and show what comes back, in ou
 test: setup-test checks ## everything that a change has to pass
 	$(cargo) test $(features)
 
-# The second clippy sees the programs as those get them who have no libtorch.
+# The second clippy sees the programs as those get them who have no libtorch. The documentation is checked as
+# developers read it, with private items; that of the programs is the text of their --help, and no Markdown.
 checks:
 	cargo fmt --check
 	$(cargo) clippy --all-targets $(features) -- -D warnings
 	$(cargo) clippy --all-targets --no-default-features -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(cargo) doc --no-deps $(features)
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(cargo) doc --no-deps --lib --document-private-items $(features)
 
 bench: ## the benchmarks
 	@scripts/setup bench

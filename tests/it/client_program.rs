@@ -93,7 +93,7 @@ async fn exit_codes_tell_what_happened() {
         ("stream test:64x48 --server 127.0.0.1:1", 2, "frameserve-server --listen 127.0.0.1:1"),
         ("pipelines --server 127.0.0.1:1", 2, "frameserve-server"),
         ("doctor --server 127.0.0.1:1", 2, "frameserve-server"),
-        ("pipelines --offline", 1, "frameserve-server"),
+        ("pipelines --offline", 0, "edges-overlay"),
         ("stream test:64x48 -p nonsense", 3, "nonsense"),
         ("stream test:64x48 --frames 9 --change 4:nonsense", 4, "frame 4 failed"),
         ("stream test:64x48 --frames 9 --change 4:nonsense --bad-frames end", 3, "ended the stream"),

@@ -19,6 +19,8 @@ pb, services = stubs.load()
 
 TIMEOUT_SECONDS = 120
 MESSAGE_BYTES = 64 << 20
+# Faults of one case that are printed.
+MOST_FAULTS = 5
 
 
 def main():
@@ -38,7 +40,10 @@ def main():
         for case in wanted:
             faults = [fault for name in case.inputs for fault in compare(stub, case, name, inputs[name])]
             failed += bool(faults)
-            print(f"{'FAILED' if faults else 'ok'}: {case.text} on {', '.join(case.inputs)}", *faults, sep="\n    ", flush=True)
+            if len(faults) > MOST_FAULTS:
+                faults[MOST_FAULTS:] = [f"and {len(faults) - MOST_FAULTS} more"]
+            verdict = "FAILED" if faults else "ok"
+            print(f"{verdict}: {case.text} on {', '.join(case.inputs)}", *faults, sep="\n    ", flush=True)
     print(f"{len(wanted)} cases, {failed} failed")
     # No case at all would be a mistake in the tables, and no success.
     sys.exit(1 if failed or not wanted else 0)

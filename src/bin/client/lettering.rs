@@ -10,7 +10,7 @@ const OVERSAMPLING: i32 = 4;
 /// Pixels of a capital letter of this font at scale 1.
 const CAPITAL: f64 = 22.0;
 
-/// A colour: blue, green, red.
+/// A color: blue, green, red.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ink(pub u8, pub u8, pub u8);
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use frameserve::client::Client;
+use frameserve::grpc::image_test;
 use frameserve::grpc::proto::{DescribeReply, NamedPipeline, Parameter, Stage};
 
 use crate::args::PipelinesArgs;
@@ -11,7 +12,7 @@ use crate::failure::Failure;
 /// In the order of a pipeline that uses them all.
 const GROUPS: [(&str, &str); 7] = [
     ("geometry", "Size and shape"),
-    ("color", "Colour"),
+    ("color", "Color"),
     ("filter", "Filters"),
     ("edges", "Edges and shapes"),
     ("find", "Finding things"),
@@ -21,13 +22,11 @@ const GROUPS: [(&str, &str); 7] = [
 
 /// The text to print.
 pub async fn pipelines(args: &PipelinesArgs) -> Result<String, Failure> {
-    if args.offline {
-        return Err(Failure::usage(
-            "only a server knows its stages. Start one with: frameserve-server, then run: frameserve-client pipelines",
-        ));
-    }
-    let client = Client::connect(&args.server.server).await?;
-    let described = client.describe().await?;
+    let described = if args.offline {
+        DescribeReply { stages: image_test::stages(), ..DescribeReply::default() }
+    } else {
+        Client::connect(&args.server.server).await?.describe().await?
+    };
     describe(&described, args.name.as_deref().unwrap_or_default())
 }
 

@@ -21,7 +21,7 @@ pub fn describe(engine: &Engine, services: &[String]) -> DescribeReply {
         cuda_devices: torch.cuda_devices.clone(),
         cuda_reason: torch.cuda_reason.clone(),
         threads: u32::try_from(engine.threads()).unwrap_or(u32::MAX),
-        stages: stages::KINDS.iter().map(|kind| stage(kind)).collect(),
+        stages: stages(),
         named_pipelines: config
             .pipelines
             .iter()
@@ -44,6 +44,11 @@ pub fn describe(engine: &Engine, services: &[String]) -> DescribeReply {
         draining: engine.drain().is_cancelled(),
         frames_taken: engine.frames_taken(),
     }
+}
+
+/// Every stage of this version, as `Describe` lists it.
+pub fn stages() -> Vec<proto::Stage> {
+    stages::KINDS.iter().map(|kind| stage(kind)).collect()
 }
 
 fn stage(kind: &StageKind) -> proto::Stage {

@@ -4,6 +4,8 @@ mod convert;
 mod describe;
 mod stream;
 
+pub use describe::stages;
+
 use std::pin::Pin;
 use std::sync::Arc;
 

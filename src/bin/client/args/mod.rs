@@ -88,7 +88,7 @@ pub struct PipelinesArgs {
     /// Only stages and named pipelines with this text in their name.
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// Don't ask a server. (Only a server knows its stages, so this says how to start one.)
+    /// Don't ask a server: list the stages of a server of this program's version.
     #[arg(long)]
     pub offline: bool,
 }

@@ -95,7 +95,7 @@ impl Source for Pattern {
     }
 }
 
-/// Soft waves of colour that repeat after the picture's width, with a grid for filters to find.
+/// Soft waves of color that repeat after the picture's width, with a grid for filters to find.
 fn background(size: PatternSize) -> Result<Mat, PictureError> {
     let PatternSize { width, height, .. } = size;
     let cell = (width.min(height) / 8).max(2);

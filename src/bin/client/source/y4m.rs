@@ -31,7 +31,7 @@ struct Header {
     chroma: Chroma,
 }
 
-/// How many colour samples there are to the pixels.
+/// How many color samples there are to the pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chroma {
     None,
