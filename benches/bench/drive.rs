@@ -15,11 +15,13 @@ use crate::args::Task;
 use crate::clips::Clip;
 use crate::look::Look;
 use crate::pairs::quantile;
-use crate::process;
+use crate::process::{self, Server};
 
 /// What is to be sent where.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Load {
+    /// Empty until it is known.
+    #[serde(default)]
     pub url: String,
     pub clip: Clip,
     pub pipeline: String,
@@ -87,9 +89,13 @@ impl Clock {
 }
 
 impl Load {
-    /// Has it done by a process of its own.
-    pub fn run(self, core: Option<usize>) -> Result<Driven> {
-        process::ask(&Task::Drive(self), core)
+    /// Has it done by a process of its own; with what it returns comes the server's processor time, in seconds a
+    /// frame.
+    pub fn run(self, server: &Server, core: Option<usize>) -> Result<(Driven, f64)> {
+        let before = server.busy()?;
+        let driven: Driven = process::ask(&Task::Drive(Load { url: server.url(), ..self }), core)?;
+        let cpu = (server.busy()? - before).as_secs_f64() / driven.frames as f64;
+        Ok((driven, cpu))
     }
 }
 

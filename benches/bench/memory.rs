@@ -39,7 +39,7 @@ pub async fn measure(setting: &Setting) -> Result<String> {
 /// Streams whose clients send and never read.
 async fn stalled(clip: &Clip) -> Result<Table> {
     let server = Server::frameserve(None)?;
-    warm_up(&server, clip).await?;
+    let largest_reply = through(&server, clip, FRAMES_BEFORE, &mut |_| Ok(())).await?;
     let before = server.resident()?;
     let (progress, mut seen) = watch::channel(0_u64);
     let mut sending = JoinSet::new();
@@ -67,8 +67,9 @@ async fn stalled(clip: &Clip) -> Result<Table> {
     let growth = server.resident()?.saturating_sub(before);
 
     let config = Config::default();
-    let encoded = config.default_window * clip.most_bytes();
-    let per_stream = encoded + config.transport.stream_window as usize;
+    // A frame in flight is there as it came, or as it will leave.
+    let encoded = largest_reply.max(clip.most_bytes());
+    let per_stream = config.default_window * encoded + config.transport.stream_window as usize;
     // A frame is decoded while a thread works on it, in two buffers, and at no other time.
     let decoded = config.threads * 2 * (clip.width * clip.height * 3) as usize;
     let bound = (STREAMS * per_stream + decoded) as f64 * 1.2;
@@ -79,7 +80,7 @@ async fn stalled(clip: &Clip) -> Result<Table> {
         format!(
             "bound: 16 x ({} frames of {} kB + {} kB of HTTP/2) + {} decoded frames in work, and a fifth",
             config.default_window,
-            clip.most_bytes() / 1000,
+            encoded / 1000,
             config.transport.stream_window / 1000,
             config.threads
         ),
@@ -101,11 +102,6 @@ async fn open(server: &Server, clip: &Clip) -> Result<(mpsc::Sender<MsgRequest>,
     messages.send(MsgRequest { config: Some(config), ..clip.message(&clip.frames()?[0]) }).await?;
     let replies = ImageTestClient::new(channel).analyse(ReceiverStream::new(queue)).await?.into_inner();
     Ok((messages, replies))
-}
-
-async fn warm_up(server: &Server, clip: &Clip) -> Result<()> {
-    let mut at = |_| Ok(());
-    through(server, clip, FRAMES_BEFORE, &mut at).await
 }
 
 /// One stream of very many frames.
@@ -136,13 +132,13 @@ async fn long(clip: &Clip) -> Result<Table> {
     Ok(table)
 }
 
-/// Sends so many frames through a stream, reads the replies, and tells how many there were.
+/// Sends so many frames through a stream and tells of every reply; returns the bytes of the largest picture.
 async fn through(
     server: &Server,
     clip: &Clip,
     count: u64,
     at: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<()> {
+) -> Result<usize> {
     let config = StreamConfig { pipeline: Some(PIPELINE.into()), ..StreamConfig::default() };
     let mut stream = Client::connect(&server.url()).await?.open(config).await?;
     let (sender, frames) = (stream.sender, clip.frames()?);
@@ -153,18 +149,23 @@ async fn through(
         Ok::<_, Box<dyn std::error::Error>>(())
     };
     let receiving = async {
-        let mut replies = 0;
+        let (mut replies, mut largest) = (0, 0);
         while let Some(reply) = stream.replies.next().await? {
             if let Some(error) = reply.error {
                 return Err(error.message.into());
             }
             replies += 1;
+            largest = largest.max(reply.img.len());
             at(replies)?;
         }
-        if replies == count { Ok(()) } else { Err(format!("{replies} replies to {count} frames").into()) }
+        if replies == count {
+            Ok(largest)
+        } else {
+            Err(format!("{replies} replies to {count} frames").into())
+        }
     };
-    tokio::try_join!(sending, receiving)?;
-    Ok(())
+    let ((), largest) = tokio::try_join!(sending, receiving)?;
+    Ok(largest)
 }
 
 fn mib(bytes: f64) -> String {

@@ -7,8 +7,17 @@ use crate::Result;
 /// Measurements of two things, pair by pair.
 #[derive(Debug, Default)]
 pub struct Pairs {
-    pub ours: Vec<f64>,
-    pub theirs: Vec<f64>,
+    ours: Vec<Sample>,
+    theirs: Vec<Sample>,
+}
+
+/// One measurement.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// What is compared.
+    pub value: f64,
+    /// Processor time of the server or the loop, in seconds a frame: what else the machine does changes it little.
+    pub cpu: f64,
 }
 
 /// The middle of some numbers, and between what they lie.
@@ -23,8 +32,8 @@ impl Pairs {
     /// Measures in turns, so that what else goes on in the machine meets both.
     pub fn measure(
         count: usize,
-        mut ours: impl FnMut() -> Result<f64>,
-        mut theirs: impl FnMut() -> Result<f64>,
+        mut ours: impl FnMut() -> Result<Sample>,
+        mut theirs: impl FnMut() -> Result<Sample>,
     ) -> Result<Self> {
         let mut pairs = Pairs::default();
         for _ in 0..count {
@@ -44,8 +53,23 @@ impl Pairs {
         self.both(|ours, theirs| ours - theirs)
     }
 
+    /// The medians of what is compared: ours, theirs.
+    pub fn values(&self) -> [f64; 2] {
+        self.medians(|sample| sample.value)
+    }
+
+    /// The medians of the processor time of a frame, as a table can have it: ours, theirs.
+    pub fn cpu(&self) -> String {
+        let [ours, theirs] = self.medians(|sample| sample.cpu * 1e3);
+        format!("{ours:.2} / {theirs:.2}")
+    }
+
+    fn medians(&self, part: impl Fn(&Sample) -> f64) -> [f64; 2] {
+        [&self.ours, &self.theirs].map(|samples| median(&samples.iter().map(&part).collect::<Vec<_>>()))
+    }
+
     fn both(&self, of: impl Fn(f64, f64) -> f64) -> Vec<f64> {
-        self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| of(*ours, *theirs)).collect()
+        self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| of(ours.value, theirs.value)).collect()
     }
 }
 

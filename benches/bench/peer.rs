@@ -8,7 +8,7 @@ use crate::clips::Clip;
 use crate::drive::{Driven, Load};
 use crate::limit::WINDOW;
 use crate::look::Look;
-use crate::pairs::{Pairs, Spread, geometric_means, median};
+use crate::pairs::{Pairs, Sample, Spread, geometric_means};
 use crate::process::Server;
 use crate::report::{Table, shown, verdict};
 use crate::{Result, Setting};
@@ -84,17 +84,17 @@ impl Duel<'_> {
     fn fight(&self, clip: &Clip, streams: usize, count: usize) -> Result<Cell> {
         let look: RefCell<Option<Look>> = RefCell::default();
         let run = |server: &Server| {
-            let driven = self.load(server, clip, streams).run(None)?;
+            let (driven, cpu) = self.load(clip, streams).run(server, None)?;
             same_look(&look, &driven).map_err(|error| format!("{}: {error}", self.pipeline))?;
-            Ok(driven.fps)
+            Ok(Sample { value: driven.fps, cpu })
         };
         let pairs = Pairs::measure(count, || run(self.frameserve), || run(&self.python))?;
         Ok(Cell { pipeline: self.pipeline, clip: clip.name.clone(), streams, pairs })
     }
 
-    fn load(&self, server: &Server, clip: &Clip, streams: usize) -> Load {
+    fn load(&self, clip: &Clip, streams: usize) -> Load {
         Load {
-            url: server.url(),
+            url: String::new(),
             clip: clip.clone(),
             pipeline: self.pipeline.into(),
             streams,
@@ -115,16 +115,25 @@ fn same_look(first: &RefCell<Option<Look>>, driven: &Driven) -> Result<()> {
 }
 
 fn details(cells: &[Cell]) -> Table {
-    let mut table =
-        Table::new(&["stages", "clip", "streams", "frameserve, frames/s", "Python, frames/s", "ratio"]);
+    let mut table = Table::new(&[
+        "stages",
+        "clip",
+        "streams",
+        "frameserve, frames/s",
+        "Python, frames/s",
+        "ratio",
+        "processor ms a frame",
+    ]);
     for Cell { pipeline, clip, streams, pairs } in cells {
+        let [ours, theirs] = pairs.values();
         table.row([
             shown(pipeline),
             clip.clone(),
             streams.to_string(),
-            format!("{:.0}", median(&pairs.ours)),
-            format!("{:.0}", median(&pairs.theirs)),
+            format!("{ours:.0}"),
+            format!("{theirs:.0}"),
             Spread::of(&pairs.ratios()).to_string(),
+            pairs.cpu(),
         ]);
     }
     table
