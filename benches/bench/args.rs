@@ -31,7 +31,8 @@ pub enum Section {
     Peer,
     Latency,
     Transport,
-    Memory,
+    Stalled,
+    Long,
 }
 
 /// What a process of this program does for another one.
@@ -51,8 +52,14 @@ const SECONDS: f64 = 1.25;
 const WARM_UP: f64 = 0.4;
 
 impl Section {
-    const ALL: [Section; 5] =
-        [Section::Limit, Section::Peer, Section::Latency, Section::Transport, Section::Memory];
+    const ALL: [Section; 6] = [
+        Section::Limit,
+        Section::Peer,
+        Section::Latency,
+        Section::Transport,
+        Section::Stalled,
+        Section::Long,
+    ];
 
     /// As it is asked for.
     pub fn name(self) -> &'static str {
@@ -61,7 +68,8 @@ impl Section {
             Section::Peer => "peer",
             Section::Latency => "latency",
             Section::Transport => "transport",
-            Section::Memory => "memory",
+            Section::Stalled => "stalled",
+            Section::Long => "long",
         }
     }
 }

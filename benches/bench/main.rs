@@ -1,6 +1,6 @@
 //! The benchmarks: frames through a server, against what is possible and against what others do.
 //!
-//! `cargo bench -- [limit] [peer] [latency] [transport] [memory] [--pairs N] [--seconds S] [--write FILE]`
+//! `cargo bench -- [limit] [peer] [latency] [transport] [stalled] [long] [--pairs N] [--seconds S] [--write FILE]`
 //!
 //! Servers and clients are processes of their own: this program starts the server's binary, and itself again
 //! as whatever else is needed. What is compared is measured in turns, A B A B, since machines are shared.
@@ -85,7 +85,8 @@ fn measure(asked: args::Asked) -> Result<()> {
             Section::Peer => peer::measure(&setting),
             Section::Latency => latency::measure(&setting),
             Section::Transport => transport::measure(&setting),
-            Section::Memory => runtime()?.block_on(memory::measure(&setting)),
+            Section::Stalled => runtime()?.block_on(memory::stalled(&setting.clips.hard)),
+            Section::Long => runtime()?.block_on(memory::long(&setting.clips.small)),
         };
         report.add(section.name(), &text.map_err(|error| format!("{}: {error}", section.name()))?)?;
     }
