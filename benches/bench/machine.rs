@@ -7,6 +7,11 @@ use crate::Result;
 use crate::args::Asked;
 use crate::process::Cores;
 
+/// Where more than this goes on beside the measuring, it is said.
+const BUSY: f64 = 0.5;
+const BUSY_MACHINE: &str = "; the machine was busy: a server has more threads than a loop and is given more of a \
+                            contended core, so only the processor time of a frame can be relied on";
+
 /// As a list of a report.
 pub fn describe(cores: &Cores, asked: &Asked) -> Result<String> {
     let usable = std::thread::available_parallelism()?;
@@ -18,9 +23,10 @@ pub fn describe(cores: &Cores, asked: &Asked) -> Result<String> {
             .into(),
     };
     let clock = said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]);
-    let load = read("/proc/loadavg").split_whitespace().next().unwrap_or("?").to_owned();
+    let load: f64 = read("/proc/loadavg").split_whitespace().next().unwrap_or_default().parse()?;
+    let busy = if load > BUSY { BUSY_MACHINE } else { "" };
     Ok(format!(
-        "- {clock}, load average {load} at the start\n\
+        "- {clock}, load average {load} at the start{busy}\n\
          - {processor}, {usable} cores, {memory} GiB; {system}, Linux {kernel}\n\
          - frameserve {version}, {rustc}, OpenCV {opencv}, libjpeg-turbo 3\n\
          - {pinned}\n\

@@ -58,10 +58,10 @@ impl Pairs {
         self.medians(|sample| sample.value)
     }
 
-    /// The medians of the processor time of a frame, as a table can have it: ours, theirs.
+    /// The medians of the processor time of a frame, as a table can have it: ours, theirs, and theirs over ours.
     pub fn cpu(&self) -> String {
         let [ours, theirs] = self.medians(|sample| sample.cpu * 1e3);
-        format!("{ours:.2} / {theirs:.2}")
+        format!("{ours:.2} / {theirs:.2} ({:.2})", theirs / ours)
     }
 
     fn medians(&self, part: impl Fn(&Sample) -> f64) -> [f64; 2] {
