@@ -54,6 +54,10 @@ pub const DEFAULT_URL: &str = "http://127.0.0.1:50051";
 
 const DEFAULT_PORT: u16 = 50051;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// After so long without a word the server is asked for a sign of life, and has so long to give one. A machine
+/// that is frozen or gone would otherwise be waited for as long as TCP does, which may be for ever.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const STREAM_WINDOW: u32 = 16 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
 /// Larger HTTP/2 frames, without which a larger window gains nothing.
@@ -159,7 +163,8 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// Connects to `url`: `http://HOST:PORT`, or `HOST:PORT`, or `HOST` with port 50051.
+    /// Connects to `url`: `http://HOST:PORT`, or `HOST:PORT`, or `HOST` with port 50051. The connection is lost
+    /// when the server gives no sign of life for 15 seconds, also while there is nothing to do.
     pub async fn connect(url: &str) -> Result<Client, ClientError> {
         let url = full_url(url)?;
         let endpoint = Endpoint::from_shared(url.clone())
@@ -168,7 +173,10 @@ impl Client {
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(HTTP2_FRAME);
+            .max_frame_size(HTTP2_FRAME)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
         let channel = endpoint
             .connect()
             .await
@@ -215,7 +223,11 @@ impl Client {
     }
 
     fn refused(&self, status: Status) -> ClientError {
-        ClientError::Refused { url: self.url.to_string(), status: Box::new(status) }
+        let url = self.url.to_string();
+        match broken_connection(&status) {
+            Some(reason) => ClientError::Lost { url, reason },
+            None => ClientError::Refused { url, status: Box::new(status) },
+        }
     }
 }
 
@@ -240,13 +252,13 @@ impl Slot<'_> {
 }
 
 impl FrameReplies {
-    /// The next reply; `None` when the server has answered every frame and the stream is over.
+    /// The next reply; `None` when the server has answered every frame and the stream is over. A reply with
+    /// `answers_config` answers no frame. A server that gives no sign of life for 15 seconds counts as lost.
     pub async fn next(&mut self) -> Result<Option<MsgReply>, ClientError> {
         self.replies.message().await.map_err(|status| {
             let url = self.url.to_string();
-            // A status that came from the server has no source; one that the transport made up has.
-            match status.source() {
-                Some(source) => ClientError::Lost { url, reason: root_cause(source) },
+            match broken_connection(&status) {
+                Some(reason) => ClientError::Lost { url, reason },
                 None => ClientError::Ended { url, status: Box::new(status) },
             }
         })
@@ -280,6 +292,12 @@ fn start_command(url: &str) -> String {
         Ok(_) if url != DEFAULT_URL => format!("frameserve-server --listen {address}"),
         _ => "frameserve-server".into(),
     }
+}
+
+/// Why the connection broke, if the server did not send this status at all: one that came from the server has
+/// no source, and one that the transport made up has.
+fn broken_connection(status: &Status) -> Option<String> {
+    status.source().map(root_cause)
 }
 
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
