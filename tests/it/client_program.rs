@@ -1,8 +1,8 @@
 //! The program `frameserve-client` against a server in this process: its files, its exit codes, its JSON.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use frameserve::config::Config;
@@ -24,7 +24,15 @@ impl Place {
 
     /// Runs the program, with its words parted by spaces.
     fn client(&self, words: &str) -> Output {
-        client(words, &self.server.address.to_string(), self.directory.path())
+        run(&mut self.command(words))
+    }
+
+    fn command(&self, words: &str) -> Command {
+        command(words, &self.server.address.to_string(), self.directory.path())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     fn file(&self, name: &str) -> Vec<u8> {
@@ -40,10 +48,13 @@ impl Place {
     }
 }
 
-fn client(words: &str, server: &str, directory: &Path) -> Output {
-    let program = Path::new(env!("CARGO_BIN_EXE_frameserve-client"));
-    let mut command = Command::new(program);
+fn command(words: &str, server: &str, directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_frameserve-client"));
     command.args(words.split(' ')).env("FRAMESERVE_SERVER", server).current_dir(directory);
+    command
+}
+
+fn run(command: &mut Command) -> Output {
     tokio::task::block_in_place(|| command.output().unwrap())
 }
 
@@ -100,6 +111,22 @@ async fn exit_codes_tell_what_happened() {
         let output = place.client(words);
         assert_eq!(code(&output), expected, "{words}: {}", said(&output));
         assert!(said(&output).contains(words_said), "{words}: {}", said(&output));
+    }
+    place.server.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_closed_pipe_takes_no_output_without_an_error() {
+    let place = Place::new().await;
+    for words in ["stream test:64x48 --frames 2 --json", "stream nowhere.mp4 --json", "pipelines", "doctor"] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = run(place.command(words).stdout(full));
+        assert_eq!(code(&output), 1, "{words}: {}", said(&output));
+        assert!(said(&output).contains("cannot write to standard output"), "{words}: {}", said(&output));
+        let (reader, closed) = io::pipe().unwrap();
+        drop(reader);
+        let output = run(place.command(words).stdout(closed));
+        assert!(!said(&output).contains("standard output"), "{words}: {}", said(&output));
     }
     place.server.ended().await;
 }

@@ -17,14 +17,14 @@ use crate::report::short;
 const LABEL: usize = 18;
 
 /// Prints as it finds out, so that what is known is there when something fails.
-pub async fn doctor(args: &DoctorArgs, say: impl Fn(&str)) -> Result<(), Failure> {
-    say(&own()?);
+pub async fn doctor(args: &DoctorArgs, say: impl Fn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+    say(&own()?)?;
     if args.offline {
         return Ok(());
     }
     let client = Client::connect(&args.server.server).await?;
     let described = client.describe().await?;
-    say(&server(client.url(), &described));
+    say(&server(client.url(), &described))?;
     let mut health = String::new();
     let mut ill = Vec::new();
     // Protocols beside frameserve's own are listed too, and need not have a health of their own.
@@ -41,7 +41,7 @@ pub async fn doctor(args: &DoctorArgs, say: impl Fn(&str)) -> Result<(), Failure
         }
         row(&mut health, &format!("health, {shown}"), &status);
     }
-    say(&health);
+    say(&health)?;
     match ill.as_slice() {
         [] => Ok(()),
         ill => Err(Failure { exit: Exit::Refused, message: format!("not well: {}", ill.join("; ")) }),

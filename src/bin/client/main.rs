@@ -17,11 +17,11 @@ mod run;
 mod samples;
 mod sink;
 mod source;
+mod standard_output;
 mod stream;
 mod upload;
 mod wire;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -30,16 +30,14 @@ use tokio_util::sync::CancellationToken;
 
 use args::{Cli, Command};
 use failure::{Exit, Failure};
+use standard_output::{accept_closed_pipe, print};
 
 fn main() -> ExitCode {
     quiet_libraries();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            // clap's own code for bad usage is 2, which here means that the server can't be reached.
-            let exit = if error.use_stderr() { Exit::UsageOrFile } else { Exit::AllCameBack };
-            return ExitCode::from(exit as u8);
+            return ExitCode::from(usage(&error) as u8);
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -55,6 +53,13 @@ fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
+/// Prints what clap has to say: the help that was asked for, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> Exit {
+    let printed = error.print();
+    // clap's own code for bad usage is 2, which here means that the server can't be reached.
+    if error.use_stderr() { Exit::UsageOrFile } else { told(accept_closed_pipe(printed)) }
+}
+
 async fn command(command: Command) -> Exit {
     let result = match command {
         Command::Stream(args) => {
@@ -62,9 +67,14 @@ async fn command(command: Command) -> Exit {
             tokio::spawn(stop_on_interrupt(stop.clone()));
             return stream::stream(*args, stop).await;
         }
-        Command::Pipelines(args) => pipelines::pipelines(&args).await.map(|text| print(&text)),
+        Command::Pipelines(args) => pipelines::pipelines(&args).await.and_then(|text| print(&text)),
         Command::Doctor(args) => doctor::doctor(&args, print).await,
     };
+    told(result)
+}
+
+/// Says what went wrong, if anything did.
+fn told(result: Result<(), Failure>) -> Exit {
     match result {
         Ok(()) => Exit::AllCameBack,
         Err(Failure { exit, message }) => {
@@ -88,11 +98,6 @@ async fn stop_on_interrupt(stop: CancellationToken) {
     eprintln!("\nfinishing what is under way; Ctrl-C again stops at once");
     asked().await;
     std::process::exit(Exit::Interrupted as i32);
-}
-
-/// Who closed the pipe, as `head` does, doesn't want more.
-fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// The ffmpeg libraries in OpenCV write their warnings to standard error, which name nothing that a user

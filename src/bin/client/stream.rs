@@ -1,7 +1,6 @@
 //! `frameserve-client stream`: plans the streams, runs them at once, and sums up.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use crate::report::{Report, StreamReport, Tally};
 use crate::run::{Job, Outcome, Shared, run};
 use crate::sink::{FindingsFile, Sharing, SoundTrack, Target};
 use crate::source::Origin;
+use crate::standard_output::print;
 
 /// Runs the subcommand. Everything that went wrong has been said when it returns.
 pub async fn stream(args: StreamArgs, stop: CancellationToken) -> Exit {
@@ -33,7 +33,9 @@ pub async fn stream(args: StreamArgs, stop: CancellationToken) -> Exit {
             if json {
                 let error = Some(failure.message);
                 let total = Tally::default().summary();
-                print_json(&Report { exit_code: failure.exit as u8, error, total, streams: Vec::new() });
+                let exit_code = failure.exit as u8;
+                let report = Report { exit_code, error, total, streams: Vec::new() };
+                return overall([failure.exit, print_json(&report, &console)].into_iter());
             }
             failure.exit
         }
@@ -159,7 +161,8 @@ fn sum_up(outcomes: Vec<Outcome>, console: &Console, json: bool) -> Exit {
     }
     if json {
         let streams = outcomes.into_iter().map(|outcome| outcome.report).collect();
-        print_json(&Report { exit_code: exit as u8, error: None, total: total.summary(), streams });
+        let report = Report { exit_code: exit as u8, error: None, total: total.summary(), streams };
+        return overall([exit, print_json(&report, console)].into_iter());
     }
     exit
 }
@@ -187,10 +190,16 @@ fn text(report: &StreamReport) -> String {
     text
 }
 
-fn print_json(report: &Report) {
+/// Prints the report, and says what became of that.
+fn print_json(report: &Report, console: &Console) -> Exit {
     let text = serde_json::to_string_pretty(report).expect("numbers and strings only");
-    // Who closed the pipe doesn't want it.
-    let _ = writeln!(io::stdout(), "{text}");
+    match print(&format!("{text}\n")) {
+        Ok(()) => Exit::AllCameBack,
+        Err(failure) => {
+            console.error(&failure.message);
+            failure.exit
+        }
+    }
 }
 
 #[cfg(test)]
