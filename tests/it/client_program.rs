@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -127,6 +128,45 @@ async fn only_a_closed_pipe_takes_no_output_without_an_error() {
         drop(reader);
         let output = run(place.command(words).stdout(closed));
         assert!(!said(&output).contains("standard output"), "{words}: {}", said(&output));
+    }
+    place.server.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_lie_where_they_are_meant_to_or_nowhere() {
+    let place = Place::new().await;
+    symlink("target.mp4", place.path("link.mp4")).unwrap();
+    symlink("/dev/full", place.path("full.mp4")).unwrap();
+    for (words, expected, words_said) in [
+        ("-o link.mp4", 0, "link.mp4: 2 frames"),
+        ("-o full.mp4", 1, "'/dev/full': it is no regular file"),
+        ("-o /dev/full", 1, "neither a directory nor a regular file"),
+        ("-o none/deep/x.mp4", 1, "there is no directory 'none/deep'"),
+        ("-o none/x.y4m", 1, "there is no directory 'none'"),
+        ("--contact-sheet none/x.png", 1, "there is no directory 'none'"),
+        ("--detections none/x.jsonl", 1, "there is no directory 'none'"),
+        ("-o target.mp4/", 1, "is a file"),
+        ("-o some/deep/", 0, "some/deep/: 2 pictures"),
+        ("--streams 2 -o videos/", 0, "videos/test-2.mp4: 2 frames"),
+    ] {
+        let output = place.client(&format!("stream test:64x48 --frames 2 {words}"));
+        assert_eq!(code(&output), expected, "{words}: {}", said(&output));
+        assert!(said(&output).contains(words_said), "{words}: {}", said(&output));
+    }
+    assert_eq!(place.files("."), ["full.mp4", "link.mp4", "some", "target.mp4", "videos"]);
+    assert!(place.path("link.mp4").is_symlink() && !place.file("target.mp4").is_empty());
+    assert_eq!(fs::read_link(place.path("full.mp4")).unwrap(), Path::new("/dev/full"));
+    place.server.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_picture_there_is_no_file() {
+    let place = Place::new().await;
+    for name in ["q.y4m", "q.mp4", "q.png"] {
+        let output = place.client(&format!("stream test:64x48 --frames 1 --change 0:nonsense -o {name}"));
+        assert_eq!(code(&output), 4, "{name}: {}", said(&output));
+        assert!(said(&output).contains(&format!("{name} was not written")), "{}", said(&output));
+        assert!(!place.path(name).exists(), "{name}");
     }
     place.server.ended().await;
 }

@@ -67,6 +67,11 @@ impl Ledger {
         taken as u64
     }
 
+    /// When the one that has been under way for the longest time left.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.lock().values().map(|sent| sent.at).min()
+    }
+
     /// How many are under way.
     pub fn len(&self) -> u64 {
         self.lock().len() as u64

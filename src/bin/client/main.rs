@@ -12,6 +12,7 @@ mod lettering;
 mod picture;
 mod pipelines;
 mod progress;
+mod receive;
 mod report;
 mod run;
 mod samples;

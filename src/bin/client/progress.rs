@@ -23,6 +23,8 @@ pub struct Progress {
     done: u64,
     /// Smoothed, since a burst is no speed.
     fps: f64,
+    /// The silence that lasts has been spoken of.
+    silent: bool,
 }
 
 impl Progress {
@@ -45,11 +47,13 @@ impl Progress {
             shown: now,
             done: 0,
             fps: 0.0,
+            silent: false,
         }
     }
 
     /// Shows the numbers, if it is time again.
     pub fn update(&mut self, tally: &Tally) {
+        self.silent = false;
         let since = self.shown.elapsed();
         let due = if self.bar.is_some() { BAR_EVERY } else { LINE_EVERY };
         if since < due || self.console.is_quiet() {
@@ -71,6 +75,17 @@ impl Progress {
                 self.console.note(&format!("{}: {done}{of} frames, {message}", self.name));
             }
         }
+    }
+
+    /// Says that no reply has come for so long: in the bar again and again, in lines once.
+    pub fn wait(&mut self, silence: Duration) {
+        let message = format!("no reply for {} s", silence.as_secs());
+        match &self.bar {
+            Some(bar) => bar.set_message(message),
+            None if !self.silent => self.console.note(&format!("{}: {message}", self.name)),
+            None => {}
+        }
+        self.silent = true;
     }
 
     /// Takes the bar away: the summary says it better.

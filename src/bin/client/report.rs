@@ -20,6 +20,8 @@ pub struct Tally {
     pub frames_out: u64,
     pub dropped: u64,
     pub failed: u64,
+    /// Changes of the pipeline that the server refused apart from any frame.
+    pub changes_refused: u64,
     /// Sent, and neither answered nor reported as dropped: the stream ended before.
     pub unanswered: u64,
     pub bytes_up: u64,
@@ -50,6 +52,7 @@ pub struct Summary {
     pub frames_out: u64,
     pub dropped: u64,
     pub failed: u64,
+    pub changes_refused: u64,
     pub unanswered: u64,
     pub seconds: f64,
     pub fps: f64,
@@ -118,6 +121,7 @@ impl Default for Tally {
             frames_out: 0,
             dropped: 0,
             failed: 0,
+            changes_refused: 0,
             unanswered: 0,
             bytes_up: 0,
             bytes_down: 0,
@@ -155,6 +159,7 @@ impl Tally {
         self.frames_out += other.frames_out;
         self.dropped += other.dropped;
         self.failed += other.failed;
+        self.changes_refused += other.changes_refused;
         self.unanswered += other.unanswered;
         self.bytes_up += other.bytes_up;
         self.bytes_down += other.bytes_down;
@@ -185,6 +190,7 @@ impl Tally {
             frames_out: self.frames_out,
             dropped: self.dropped,
             failed: self.failed,
+            changes_refused: self.changes_refused,
             unanswered: self.unanswered,
             seconds,
             fps: if seconds > 0.0 { self.frames_out as f64 / seconds } else { 0.0 },
@@ -213,7 +219,7 @@ impl Tally {
 
     /// What the numbers alone say about the outcome.
     pub fn exit(&self) -> Exit {
-        if self.failed > 0 { Exit::FramesFailed } else { Exit::AllCameBack }
+        if self.failed > 0 || self.changes_refused > 0 { Exit::FramesFailed } else { Exit::AllCameBack }
     }
 }
 
@@ -248,6 +254,9 @@ impl Summary {
             }
         }
         let _ = writeln!(text, "  frames   {counts}");
+        if self.changes_refused > 0 {
+            let _ = writeln!(text, "  changes  {} refused", self.changes_refused);
+        }
         let _ = writeln!(text, "  speed    {:.1} fps, {:.2} s in all", self.fps, self.seconds);
         let LatencySummary { p50, p95, p99, max } = self.latency_ms;
         let _ =

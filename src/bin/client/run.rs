@@ -5,30 +5,29 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use frameserve::client::{Client, FrameReplies};
+use frameserve::client::Client;
 use frameserve::grpc::proto::pressure::Mode;
-use frameserve::grpc::proto::{MsgReply, Pressure, StreamConfig, StreamSettings};
-use tokio::sync::{mpsc, oneshot};
+use frameserve::grpc::proto::{Pressure, StreamConfig, StreamSettings};
+use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::StreamArgs;
 use crate::console::Console;
-use crate::download::{Download, Returned};
+use crate::download::Download;
 use crate::failure::{Exit, Failure};
 use crate::ledger::Ledger;
 use crate::progress::Progress;
+use crate::receive::{Account, Receiving};
 use crate::report::{StreamReport, Tally};
 use crate::samples::Samples;
-use crate::sink::{Caption, FindingsFile, SoundTrack, Target, write_sheet};
+use crate::sink::{Caption, FindingsFile, SoundTrack, Target, check_parent, write_sheet};
 use crate::source::{Arrival, Facts, Origin, Sound, Source};
 use crate::upload::{Encoding, Pace, Upload, Uploaded, encoder_count};
 use crate::wire::{Decoder, Encoder};
 
 /// Frames on a contact sheet.
 const SHEET_FRAMES: usize = 6;
-/// Failed frames that are reported one by one.
-const REPORTED: u64 = 3;
 
 /// One stream that is to run.
 #[derive(Debug)]
@@ -58,15 +57,6 @@ pub struct Outcome {
     pub report: StreamReport,
 }
 
-/// Replies as they come in.
-struct Receiving<'a> {
-    replies: FrameReplies,
-    ledger: &'a Ledger,
-    writer: mpsc::Sender<Returned>,
-    progress: Progress,
-    console: &'a Console,
-}
-
 /// A stream that is over, with its video complete.
 struct Finished<'a> {
     job: &'a Job,
@@ -75,6 +65,15 @@ struct Finished<'a> {
     /// As the server granted it.
     pipeline: &'a str,
     samples: Option<&'a Samples>,
+    frames_out: u64,
+}
+
+impl Job {
+    /// Fails where what it writes has no place.
+    pub fn check_outputs(&self) -> Result<(), Failure> {
+        self.target.check()?;
+        self.sheet.as_deref().map_or(Ok(()), check_parent)
+    }
 }
 
 /// Runs the job. Whatever fails, what came back until then has been written.
@@ -139,7 +138,8 @@ async fn run_stream(
     let uploaded =
         upload.start(source, Encoding { encoders, samples: samples.clone() }).map_err(Failure::usage)?;
     let progress = Progress::new(console, &job.name, facts.frames);
-    let receiving = Receiving { replies: stream.replies, ledger: &ledger, writer, progress, console };
+    let account = Account { ledger: &ledger, console };
+    let receiving = Receiving { replies: stream.replies, account, writer, progress };
     let received = receiving.receive(tally).await;
     tally.elapsed = start.elapsed();
     stop_upload.cancel();
@@ -158,7 +158,8 @@ async fn run_stream(
         return Err(failure);
     }
     let pipeline = &stream.settings.pipeline;
-    let finished = Finished { job, args, facts: &facts, pipeline, samples: samples.as_deref() };
+    let (samples, frames_out) = (samples.as_deref(), tally.frames_out);
+    let finished = Finished { job, args, facts: &facts, pipeline, samples, frames_out };
     written.extend(block_in_place(|| finished.files())?);
     received?;
     judge_upload(uploaded, tally, shared, &facts)
@@ -178,56 +179,6 @@ async fn open_source(job: &Job, shared: &Shared) -> Result<Option<Box<dyn Source
     }
 }
 
-impl Receiving<'_> {
-    /// Takes replies until the stream's end, or until nobody writes them any more.
-    async fn receive(mut self, tally: &mut Tally) -> Result<(), Failure> {
-        let ended = loop {
-            let reply = match self.replies.next().await {
-                Ok(Some(reply)) => reply,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error.into()),
-            };
-            if let Some(settings) = &reply.settings {
-                self.console.detail(&format!(
-                    "from frame {}: {}",
-                    reply.sequence,
-                    describe_settings(settings)
-                ));
-            }
-            let Some(returned) = self.account(reply, tally) else { continue };
-            if self.writer.send(returned).await.is_err() {
-                // The writer's own account tells why it stopped.
-                break Ok(());
-            }
-            self.progress.update(tally);
-        };
-        self.progress.finish();
-        ended
-    }
-
-    /// Counts the reply; `None` for one that answers no frame.
-    fn account(&self, reply: MsgReply, tally: &mut Tally) -> Option<Returned> {
-        tally.bytes_down += reply.img.len() as u64;
-        if let Some(dropped) = &reply.dropped {
-            let count = self.ledger.take_run(dropped.first, dropped.count);
-            tally.dropped += count;
-            return Some(Returned::Missing(Box::new(reply), count));
-        }
-        let sent = self.ledger.take(reply.sequence)?;
-        if let Some(error) = &reply.error {
-            tally.failed += 1;
-            let text = format!("frame {} failed: {}", reply.sequence, error.message);
-            match tally.failed {
-                ..=REPORTED => self.console.error(&text),
-                _ => self.console.detail(&text),
-            }
-            return Some(Returned::Missing(Box::new(reply), 1));
-        }
-        tally.came_back(sent.at.elapsed(), reply.timing.as_ref());
-        Some(Returned::Frame(Box::new(reply), sent))
-    }
-}
-
 impl Finished<'_> {
     /// Writes what can be written only now: the contact sheet, and the sound of a video.
     fn files(&self) -> Result<Vec<String>, Failure> {
@@ -244,7 +195,7 @@ impl Finished<'_> {
         let (Target::Video(video), Some(file)) = (&job.target, job.origin.file()) else { return Ok(written) };
         match (self.args.output.copy_audio, facts.sound) {
             (true, Sound::Absent) => written.push(format!("{} has no sound to copy", file.display())),
-            (true, _) if video.exists() => {
+            (true, _) if self.frames_out > 0 => {
                 SoundTrack { source: file.into(), start: self.args.input.start }.add_to(video)?;
                 written.push("the sound was copied from the source".into());
             }
@@ -319,7 +270,8 @@ fn judge_upload(uploaded: Uploaded, tally: &Tally, shared: &Shared, facts: &Fact
     Ok(())
 }
 
-fn describe_settings(settings: &StreamSettings) -> String {
+/// For who asked for more.
+pub fn describe_settings(settings: &StreamSettings) -> String {
     let reply = settings.reply_format.unwrap_or_default();
     let pressure = settings.pressure.unwrap_or_default();
     format!(

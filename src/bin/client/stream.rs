@@ -13,7 +13,7 @@ use crate::console::{Console, Verbosity};
 use crate::failure::{Exit, Failure};
 use crate::report::{Report, StreamReport, Tally};
 use crate::run::{Job, Outcome, Shared, run};
-use crate::sink::{FindingsFile, Sharing, SoundTrack, Target};
+use crate::sink::{FindingsFile, Sharing, SoundTrack, Target, make_output_directory};
 use crate::source::Origin;
 use crate::standard_output::print;
 
@@ -51,6 +51,8 @@ async fn stream_all(
     let jobs = plan(&args)?;
     // Before any file is touched.
     Client::connect(&args.server.server).await?;
+    make_output_directory(&args.output)?;
+    jobs.iter().try_for_each(Job::check_outputs)?;
     let findings = args.output.detections.as_deref().map(FindingsFile::create).transpose()?;
     let several = jobs.len() > 1;
     let shared = Arc::new(Shared { args, console, stop, findings, several });
@@ -106,7 +108,7 @@ fn plan(args: &StreamArgs) -> Result<Vec<Job>, Failure> {
     for origin in origins.iter().flat_map(|origin| std::iter::repeat_n(origin, streams)) {
         let name = unlike_others(origin.name(), &mut taken);
         let target = Target::choose(&args.output, &name, sharing)?;
-        if let (Some(input), Target::Video(output)) = (origin.file(), &target)
+        if let (Some(input), Some(output)) = (origin.file(), target.file())
             && same_file(input, output)
         {
             return Err(Failure::usage(format!("'{}' can't be read and written at once", output.display())));

@@ -8,7 +8,6 @@ use opencv::imgcodecs;
 use opencv::imgproc::{self, INTER_AREA, INTER_CUBIC, LINE_8};
 use opencv::prelude::*;
 
-use super::create_parent;
 use crate::failure::Failure;
 use crate::lettering::{Ink, Lettering};
 use crate::picture::{PictureError, fit};
@@ -55,7 +54,6 @@ pub fn write_sheet(path: &Path, caption: &Caption, samples: &[Sample]) -> Result
     let sheet = draw(caption, samples).map_err(Failure::usage)?;
     let mut png = Vector::new();
     imgcodecs::imencode_def(".png", &sheet, &mut png)?;
-    create_parent(path)?;
     fs::write(path, png.as_slice())
         .map_err(|error| Failure::usage(format!("cannot write '{}': {error}", path.display())))?;
     Ok(format!("{}: {} frames, before and after", path.display(), samples.len()))

@@ -91,7 +91,7 @@ impl FindingsFile {
         let output: Box<dyn Write + Send> = if path == Path::new("-") {
             Box::new(io::stdout())
         } else {
-            super::create_parent(path)?;
+            super::check_parent(path)?;
             let file = File::create(path)
                 .map_err(|error| Failure::usage(format!("cannot write '{}': {error}", path.display())))?;
             Box::new(BufWriter::new(file))

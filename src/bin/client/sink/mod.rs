@@ -3,6 +3,7 @@
 mod contact_sheet;
 mod findings;
 mod pictures;
+mod place;
 mod sound;
 mod steady;
 mod video;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use contact_sheet::{Caption, write_sheet};
 pub use findings::{Findings, FindingsFile};
+pub use place::check_parent;
 pub use sound::SoundTrack;
 
 use crate::args::OutputArgs;
@@ -20,6 +22,7 @@ use crate::console::Console;
 use crate::download::Arrived;
 use crate::failure::Failure;
 use crate::source::Facts;
+use place::{check_no_file_in_the_way, make_directory, video_file};
 
 /// Takes frames, in the order of the video.
 pub trait Sink: Send {
@@ -64,13 +67,14 @@ impl Target {
         }
         let path = Path::new(text);
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        let is_directory = text.ends_with('/') || path.is_dir() || extension.is_none();
+        let is_directory = names_directory(text);
         if sharing == Sharing::Several && !is_directory {
             return Err(Failure::usage(format!(
                 "-o {text}: several streams need a directory, as in -o results/"
             )));
         }
         if is_directory {
+            check_no_file_in_the_way(path)?;
             return Ok(match (options.output_kind, sharing) {
                 (Some(OutputKind::Pictures), Sharing::Several) => Target::Pictures(path.join(name)),
                 (Some(OutputKind::Pictures), _) | (None, Sharing::Alone) => Target::Pictures(path.into()),
@@ -94,6 +98,23 @@ impl Target {
         }
     }
 
+    /// Fails where the file can't lie, so that nothing is sent in vain.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self {
+            Target::Video(path) => video_file(path).map(drop),
+            Target::Picture(path) | Target::Y4m(path) => check_parent(path),
+            Target::Nothing | Target::Pictures(_) | Target::StandardOutput => Ok(()),
+        }
+    }
+
+    /// The single file that is written.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Target::Video(path) | Target::Picture(path) | Target::Y4m(path) => Some(path),
+            Target::Nothing | Target::Pictures(_) | Target::StandardOutput => None,
+        }
+    }
+
     /// Opens the sink; `None` where nothing is to be written.
     pub fn open(
         &self,
@@ -101,24 +122,14 @@ impl Target {
         codec: Option<[char; 4]>,
         console: &Console,
     ) -> Result<Option<Box<dyn Sink>>, Failure> {
-        let steady = |film| steady::Steady::new(film, console.clone());
+        let steady = |film| Box::new(steady::Steady::new(film, console.clone()));
         Ok(Some(match self {
             Target::Nothing => return Ok(None),
-            Target::Video(path) => {
-                create_parent(path)?;
-                let film: Box<dyn steady::Film> = Box::new(video::VideoFile::new(path, facts.fps, codec));
-                Box::new(steady(film))
-            }
+            Target::Video(path) => steady(Box::new(video::VideoFile::new(path, facts.fps, codec)?)),
             Target::Pictures(directory) => Box::new(pictures::Pictures::in_directory(directory)?),
-            Target::Picture(file) => {
-                create_parent(file)?;
-                Box::new(pictures::Pictures::single(file))
-            }
-            Target::Y4m(path) => {
-                create_parent(path)?;
-                Box::new(steady(Box::new(y4m::Y4m::file(path, facts.fps)?)))
-            }
-            Target::StandardOutput => Box::new(steady(Box::new(y4m::Y4m::standard_output(facts.fps)))),
+            Target::Picture(file) => Box::new(pictures::Pictures::single(file)),
+            Target::Y4m(path) => steady(Box::new(y4m::Y4m::file(path, facts.fps))),
+            Target::StandardOutput => steady(Box::new(y4m::Y4m::standard_output(facts.fps))),
         }))
     }
 
@@ -134,14 +145,17 @@ impl Target {
     }
 }
 
-/// Makes the directory that a file is to lie in.
-pub fn create_parent(path: &Path) -> Result<(), Failure> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => std::fs::create_dir_all(parent).map_err(|error| {
-            Failure::usage(format!("cannot make directory '{}': {error}", parent.display()))
-        }),
+/// Makes the directory that `-o` names, if it names one.
+pub fn make_output_directory(options: &OutputArgs) -> Result<(), Failure> {
+    match &options.output {
+        Some(text) if text != "-" && names_directory(text) => make_directory(Path::new(text)),
         _ => Ok(()),
     }
+}
+
+fn names_directory(text: &str) -> bool {
+    let path = Path::new(text);
+    text.ends_with('/') || path.is_dir() || path.extension().is_none()
 }
 
 #[cfg(test)]
@@ -173,9 +187,12 @@ mod tests {
         ] {
             assert_eq!(choose(arguments, sharing).unwrap(), target, "{arguments:?}");
         }
-        for (arguments, sharing) in
-            [(["-o", "out.mp4"], Several), (["-o", "-"], Several), (["-o", "a.txt"], Alone)]
-        {
+        for (arguments, sharing) in [
+            (["-o", "out.mp4"], Several),
+            (["-o", "-"], Several),
+            (["-o", "a.txt"], Alone),
+            (["-o", "/dev/full"], Alone),
+        ] {
             assert!(choose(&arguments, sharing).unwrap_err().message.contains(arguments[1]));
         }
     }

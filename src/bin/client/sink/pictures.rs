@@ -9,6 +9,7 @@ use opencv::core::Vector;
 use opencv::imgcodecs;
 
 use super::Sink;
+use super::place::make_directory;
 use crate::codec::{Codec, sniff};
 use crate::download::Arrived;
 use crate::failure::Failure;
@@ -27,9 +28,7 @@ enum Naming {
 
 impl Pictures {
     pub fn in_directory(directory: &Path) -> Result<Pictures, Failure> {
-        let shown = directory.display();
-        fs::create_dir_all(directory)
-            .map_err(|error| Failure::usage(format!("cannot make directory '{shown}': {error}")))?;
+        make_directory(directory)?;
         Ok(Pictures { naming: Naming::Directory(directory.into()), written: 0, codec: None })
     }
 
@@ -88,6 +87,9 @@ impl Sink for Pictures {
 
     fn finish(&mut self) -> Result<Vec<String>, Failure> {
         let (Naming::Directory(path) | Naming::Single(path)) = &self.naming;
+        if self.written == 0 && matches!(self.naming, Naming::Single(_)) {
+            return Ok(vec![format!("{} was not written: no picture came back", path.display())]);
+        }
         let noun = if self.written == 1 { "picture" } else { "pictures" };
         Ok(vec![format!("{}: {} {noun}", path.display(), self.written)])
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::place::video_file;
 use crate::failure::Failure;
 
 /// From where, and which part.
@@ -28,10 +29,11 @@ impl SoundTrack {
     /// Puts the sound into the finished video: as it is, or as AAC where the container doesn't take it.
     pub fn add_to(&self, video: &Path) -> Result<(), Failure> {
         let extension = video.extension().unwrap_or(OsStr::new("mp4"));
-        let joined = video.with_extension(format!("with-sound.{}", extension.to_string_lossy()));
+        let file = video_file(video)?;
+        let joined = file.with_extension(format!("with-sound.{}", extension.to_string_lossy()));
         let worked = ["copy", "aac"].into_iter().any(|codec| self.join(video, &joined, codec));
         if worked {
-            return fs::rename(&joined, video)
+            return fs::rename(&joined, file)
                 .map_err(|error| Failure::usage(format!("cannot write '{}': {error}", video.display())));
         }
         let _ = fs::remove_file(&joined);

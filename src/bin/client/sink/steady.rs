@@ -11,8 +11,12 @@ use crate::picture::{PictureError, bgr, letterbox};
 
 /// A video that is being written: BGR pictures of one size.
 pub trait Film: Send {
+    /// Where it goes, in words.
+    fn title(&self) -> String;
+    /// Makes the file: there is none before the first picture.
     fn begin(&mut self, size: Size) -> Result<(), Failure>;
     fn frame(&mut self, picture: &Mat) -> Result<(), Failure>;
+    /// Completes a video that was begun.
     fn finish(&mut self) -> Result<Vec<String>, Failure>;
 }
 
@@ -21,6 +25,7 @@ pub trait Film: Send {
 pub struct Steady {
     film: Box<dyn Film>,
     console: Console,
+    begun: bool,
     last: Option<Mat>,
     /// Missing frames before the first picture; that one is written in their place.
     owed: u64,
@@ -29,7 +34,7 @@ pub struct Steady {
 
 impl Steady {
     pub fn new(film: Box<dyn Film>, console: Console) -> Steady {
-        Steady { film, console, last: None, owed: 0, resized: 0 }
+        Steady { film, console, begun: false, last: None, owed: 0, resized: 0 }
     }
 
     fn keep(&mut self, picture: &Mat, sequence: u64) -> Result<(), PictureError> {
@@ -54,7 +59,8 @@ impl Sink for Steady {
     fn write(&mut self, frame: &mut Arrived<'_>) -> Result<(), Failure> {
         let sequence = frame.reply.sequence;
         let picture = bgr(frame.pixels()?).map_err(Failure::bad_reply)?;
-        if self.last.is_none() {
+        if !self.begun {
+            self.begun = true;
             self.film.begin(picture.size()?)?;
         }
         self.keep(&picture, sequence).map_err(Failure::bad_reply)?;
@@ -74,6 +80,9 @@ impl Sink for Steady {
     }
 
     fn finish(&mut self) -> Result<Vec<String>, Failure> {
+        if !self.begun {
+            return Ok(vec![format!("{} was not written: no picture came back", self.film.title())]);
+        }
         let mut written = self.film.finish()?;
         if self.resized > 0 {
             written.push(format!("{} frames of another size were fitted into the first one's", self.resized));

@@ -6,24 +6,21 @@ use opencv::core::{Mat, Size};
 use opencv::prelude::*;
 use opencv::videoio::VideoWriter;
 
+use super::place::video_file;
 use super::steady::Film;
 use crate::failure::Failure;
 use crate::hush::Hush;
 use crate::report::short;
 
 pub struct VideoFile {
+    /// As it was given.
     path: PathBuf,
+    /// What OpenCV is given: no link, where that is possible, since it removes a file that it could not begin.
+    file: PathBuf,
     fps: f64,
     codec: Option<[char; 4]>,
-    state: State,
-}
-
-enum State {
-    /// The first picture, and with it the size, has not come yet.
-    Waiting,
-    Open(Open),
-    /// There is nothing to complete.
-    Failed,
+    /// From the first picture on, which tells the size.
+    open: Option<Open>,
 }
 
 struct Open {
@@ -34,8 +31,11 @@ struct Open {
 }
 
 impl VideoFile {
-    pub fn new(path: &Path, fps: f64, codec: Option<[char; 4]>) -> VideoFile {
-        VideoFile { path: path.into(), fps, codec, state: State::Waiting }
+    pub fn new(path: &Path, fps: f64, codec: Option<[char; 4]>) -> Result<VideoFile, Failure> {
+        let behind = video_file(path)?;
+        // The ending tells the container, and what a link leads to may have another.
+        let file = if behind.extension() == path.extension() { behind } else { path.into() };
+        Ok(VideoFile { path: path.into(), file, fps, codec, open: None })
     }
 
     /// What containers usually hold, the best first.
@@ -57,20 +57,23 @@ impl VideoFile {
 }
 
 impl Film for VideoFile {
+    fn title(&self) -> String {
+        self.path.display().to_string()
+    }
+
     fn begin(&mut self, size: Size) -> Result<(), Failure> {
         let codecs = self.codecs();
         for [a, b, c, d] in &codecs {
             let fourcc = VideoWriter::fourcc(*a, *b, *c, *d)?;
             let hush = Hush::new();
-            let writer = VideoWriter::new(&self.path, fourcc, self.fps, size, true)?;
+            let writer = VideoWriter::new(&self.file, fourcc, self.fps, size, true)?;
             drop(hush);
             if writer.is_opened()? {
                 let codec = String::from_iter([a, b, c, d]);
-                self.state = State::Open(Open { writer, codec, size, frames: 0 });
+                self.open = Some(Open { writer, codec, size, frames: 0 });
                 return Ok(());
             }
         }
-        self.state = State::Failed;
         let tried: Vec<String> = codecs.iter().map(String::from_iter).collect();
         Err(Failure::usage(format!(
             "cannot write '{}': this OpenCV has no encoder for {} there, or the file can't be made",
@@ -80,7 +83,7 @@ impl Film for VideoFile {
     }
 
     fn frame(&mut self, picture: &Mat) -> Result<(), Failure> {
-        let State::Open(open) = &mut self.state else { return Ok(()) };
+        let Some(open) = &mut self.open else { return Ok(()) };
         open.writer.write(picture)?;
         open.frames += 1;
         Ok(())
@@ -88,11 +91,8 @@ impl Film for VideoFile {
 
     fn finish(&mut self) -> Result<Vec<String>, Failure> {
         let path = self.path.display();
-        let mut open = match std::mem::replace(&mut self.state, State::Failed) {
-            State::Waiting => return Ok(vec![format!("{path} was not written: no picture came back")]),
-            State::Failed => return Ok(Vec::new()),
-            State::Open(open) => open,
-        };
+        // It could not be made, and there is nothing to complete.
+        let Some(mut open) = self.open.take() else { return Ok(Vec::new()) };
         open.writer.release()?;
         let Open { codec, size, frames, .. } = open;
         // The writer cuts the last column or row of an odd size.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use opencv::core::{BORDER_REPLICATE, Mat, Rect, Scalar, Size, copy_make_border};
 use opencv::imgproc::{self, COLOR_BGR2YUV_I420};
@@ -12,34 +12,56 @@ use super::steady::Film;
 use crate::failure::Failure;
 
 pub struct Y4m {
-    output: Box<dyn Write + Send>,
-    title: String,
+    destination: Destination,
+    /// From the first picture on.
+    output: Option<Box<dyn Write + Send>>,
     fps: f64,
     frames: u64,
 }
 
+enum Destination {
+    File(PathBuf),
+    StandardOutput,
+}
+
 impl Y4m {
-    pub fn file(path: &Path, fps: f64) -> Result<Y4m, Failure> {
-        let title = path.display().to_string();
-        let file =
-            File::create(path).map_err(|error| Failure::usage(format!("cannot write '{title}': {error}")))?;
-        Ok(Y4m { output: Box::new(BufWriter::with_capacity(1 << 20, file)), title, fps, frames: 0 })
+    pub fn file(path: &Path, fps: f64) -> Y4m {
+        Y4m { destination: Destination::File(path.into()), output: None, fps, frames: 0 }
     }
 
     pub fn standard_output(fps: f64) -> Y4m {
-        Y4m { output: Box::new(io::stdout()), title: "standard output".into(), fps, frames: 0 }
+        Y4m { destination: Destination::StandardOutput, output: None, fps, frames: 0 }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let title = &self.title;
-        self.output
-            .write_all(bytes)
-            .map_err(|error| Failure::usage(format!("cannot write to {title}: {error}")))
+        let Some(output) = &mut self.output else { return Ok(()) };
+        output.write_all(bytes).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure::usage(format!("cannot write to {}: {error}", self.title()))
+    }
+}
+
+impl Destination {
+    fn open(&self) -> io::Result<Box<dyn Write + Send>> {
+        Ok(match self {
+            Destination::File(path) => Box::new(BufWriter::with_capacity(1 << 20, File::create(path)?)),
+            Destination::StandardOutput => Box::new(io::stdout()),
+        })
     }
 }
 
 impl Film for Y4m {
+    fn title(&self) -> String {
+        match &self.destination {
+            Destination::File(path) => path.display().to_string(),
+            Destination::StandardOutput => "standard output".into(),
+        }
+    }
+
     fn begin(&mut self, size: Size) -> Result<(), Failure> {
+        self.output = Some(self.destination.open().map_err(|error| self.failed(&error))?);
         let (numerator, denominator) = ratio(self.fps);
         let (width, height) = (size.width, size.height);
         self.put(
@@ -58,10 +80,10 @@ impl Film for Y4m {
     }
 
     fn finish(&mut self) -> Result<Vec<String>, Failure> {
-        self.output
-            .flush()
-            .map_err(|error| Failure::usage(format!("cannot write to {}: {error}", self.title)))?;
-        Ok(vec![format!("{}: {} frames, y4m", self.title, self.frames)])
+        // It could not be made, and there is nothing to complete.
+        let Some(mut output) = self.output.take() else { return Ok(Vec::new()) };
+        output.flush().map_err(|error| self.failed(&error))?;
+        Ok(vec![format!("{}: {} frames, y4m", self.title(), self.frames)])
     }
 }
 
