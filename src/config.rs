@@ -36,13 +36,17 @@ pub struct Config {
 /// How HTTP/2 is spoken.
 #[derive(Debug, Clone)]
 pub struct Transport {
-    /// Bytes that a client may send ahead on one stream.
+    /// Bytes that a client may send ahead on one stream, 65,535 to 2^31 - 1. A connection's window is that of all
+    /// its streams together, so that one which is not read does not hold up the others.
     pub stream_window: u32,
-    /// Streams that one connection may have open.
+    /// Streams that one connection may have open: as many windows as HTTP/2's 2^31 - 1 bytes have room for.
     pub streams_per_connection: u32,
-    /// A connection that was silent for this long is asked whether it lives; zero for never.
+    /// Connections at a time; others wait until one of them is closed.
+    pub max_connections: usize,
+    /// A connection that was silent for this long is asked whether it lives: 0.1 seconds to a day, or zero for
+    /// never.
     pub keepalive: Duration,
-    /// It is closed if it does not answer within this.
+    /// It is closed if it does not answer within this: 0.1 seconds to a day.
     pub keepalive_timeout: Duration,
 }
 
@@ -60,6 +64,7 @@ impl Default for Config {
             transport: Transport {
                 stream_window: 2 << 20,
                 streams_per_connection: 128,
+                max_connections: 1024,
                 keepalive: Duration::from_secs(10),
                 keepalive_timeout: Duration::from_secs(5),
             },
@@ -74,17 +79,26 @@ impl Config {
         let limits = &self.limits;
         range("--max-window", limits.max_window, 1, 4096)?;
         range("--max-queue", limits.max_queue, 1, 65_536)?;
-        range("--max-pixels", limits.max_pixels, 1, 1 << 30)?;
+        range("--max-pixels", limits.max_pixels, 1, 1 << 26)?;
         range("--max-message-bytes", limits.max_message_bytes, 1 << 10, (1 << 31) - 1)?;
         range("--max-streams", limits.max_streams, 1, 1 << 20)?;
         range("--max-stages", limits.max_stages, 1, 1024)?;
         range("--max-jobs", limits.max_jobs, 1, 1 << 20)?;
         range("--max-job-bytes", limits.max_job_bytes, 1 << 20, 1 << 40)?;
+        range("--max-stream-bytes", limits.max_stream_bytes, 1 << 20, 1 << 40)?;
         range("--threads", self.threads, 1, 1024)?;
         range("--window", self.default_window, 1, limits.max_window)?;
         // 2^31-1 is HTTP/2's own bound.
         range("--stream-window-bytes", self.transport.stream_window, 65_535, (1 << 31) - 1)?;
-        range("--streams-per-connection", self.transport.streams_per_connection, 1, 1 << 20)?;
+        let most = (i32::MAX as u32) / self.transport.stream_window;
+        range("--streams-per-connection", self.transport.streams_per_connection, 1, most)?;
+        let Transport { keepalive, keepalive_timeout, max_connections, .. } = self.transport;
+        range("--max-connections", max_connections, 1, 1 << 20)?;
+        if !keepalive.is_zero() {
+            range("--keepalive", keepalive.as_secs_f64(), 0.1, 86_400.0)?;
+        }
+        range("--keepalive-timeout", keepalive_timeout.as_secs_f64(), 0.1, 86_400.0)?;
+        range("--drain-timeout", self.drain_timeout.as_secs_f64(), 0.0, 86_400.0)?;
         if self.listen.is_empty() {
             let range = "at least one address is needed".into();
             return Err(Error::Range { what: "--listen", value: "nothing".into(), range });

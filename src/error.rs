@@ -72,7 +72,7 @@ pub enum Error {
         found: usize,
     },
     /// Zero, or odd where the format halves.
-    #[error("a {format} frame can't be {width}x{height}: {rule}")]
+    #[error("{format} can't have {width}x{height} pixels: {rule}")]
     Dimensions {
         /// Codec or pixel format.
         format: &'static str,
@@ -129,6 +129,28 @@ pub enum Error {
         /// What does not fit, with the values.
         reason: String,
     },
+    /// Stateful stages that would keep more than one stream may hold.
+    #[error(
+        "the pipeline would keep {bytes} bytes from frame to frame, and the limit of a stream is {max} \
+         (the server's --max-stream-bytes raises it)"
+    )]
+    TooMuchState {
+        /// What they would keep.
+        bytes: u64,
+        /// The limit.
+        max: usize,
+    },
+    /// Values that go together, of which some are there.
+    #[error("{0}")]
+    Incomplete(&'static str),
+    /// A name that can't be given.
+    #[error("a pipeline can't be named `{name}`: {rule}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What must hold.
+        rule: &'static str,
+    },
     /// A named thing that is not there.
     #[error("there is no {what} named `{name}`{hint}")]
     Unknown {
@@ -170,6 +192,14 @@ pub enum Error {
     /// Something that this build or machine can't do.
     #[error("{0}")]
     Unsupported(String),
+    /// Something did not come in time.
+    #[error("{what} did not come within {seconds} seconds")]
+    Timeout {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        seconds: u64,
+    },
     /// The work was given up because nobody waits for it any more.
     #[error("cancelled")]
     Cancelled,
@@ -195,6 +225,8 @@ pub enum Kind {
     NotReady,
     /// This build or machine can't do it.
     Unsupported,
+    /// It took too long.
+    Timeout,
     /// Nobody waits for it any more.
     Cancelled,
     /// A fault of ours.
@@ -215,13 +247,18 @@ impl Error {
             | Error::HeaderMismatch { .. }
             | Error::PipelineText(_)
             | Error::Stage { .. }
+            | Error::Incomplete(_)
+            | Error::Name { .. }
             | Error::Range { .. } => Kind::Invalid,
-            Error::TooManyPixels { .. } | Error::TooManyStages { .. } => Kind::TooLarge,
+            Error::TooManyPixels { .. } | Error::TooManyStages { .. } | Error::TooMuchState { .. } => {
+                Kind::TooLarge
+            }
             Error::Unknown { .. } => Kind::Unknown,
             Error::State(_) => Kind::State,
             Error::Overloaded { .. } => Kind::Overloaded,
             Error::Draining(_) => Kind::NotReady,
             Error::Unsupported(_) => Kind::Unsupported,
+            Error::Timeout { .. } => Kind::Timeout,
             Error::Cancelled => Kind::Cancelled,
             Error::Internal(_) => Kind::Internal,
         }

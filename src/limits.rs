@@ -25,6 +25,9 @@ pub struct Limits {
     pub max_jobs: usize,
     /// Bytes of the messages and decoded pictures of those frames.
     pub max_job_bytes: usize,
+    /// Bytes that one stream may hold: frames that wait, replies that were not read yet, and separately as many
+    /// for what its stateful stages keep.
+    pub max_stream_bytes: usize,
 }
 
 impl Default for Limits {
@@ -39,6 +42,7 @@ impl Default for Limits {
             max_stages: 32,
             max_jobs: 1024,
             max_job_bytes: 2 << 30,
+            max_stream_bytes: 256 << 20,
         }
     }
 }
@@ -57,39 +61,64 @@ impl Limits {
 #[derive(Debug, Clone)]
 pub struct Credits {
     jobs: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    max_kib: u32,
+    bytes: Budget,
 }
 
 /// Room that one job takes, given back on drop. It travels with the job.
 #[derive(Debug)]
 pub struct Credit {
     _job: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    _bytes: Share,
 }
 
 impl Credits {
     /// All the room that `limits` gives.
     pub fn new(limits: &Limits) -> Self {
-        // Counted in KiB, since a semaphore's permits are asked for as u32.
-        let max_kib =
-            u32::try_from(limits.max_job_bytes >> 10).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4);
-        Credits {
-            jobs: Arc::new(Semaphore::new(limits.max_jobs)),
-            bytes: Arc::new(Semaphore::new(max_kib as usize)),
-            max_kib,
-        }
+        Credits { jobs: Arc::new(Semaphore::new(limits.max_jobs)), bytes: Budget::new(limits.max_job_bytes) }
     }
 
     /// Waits for room. A job larger than all of it is let in alone.
-    pub async fn acquire(&self, bytes: usize) -> Result<Credit, Error> {
-        let closed = |_| Error::Draining(String::new());
-        let bytes = Arc::clone(&self.bytes).acquire_many_owned(self.kib(bytes)).await.map_err(closed)?;
-        let job = Arc::clone(&self.jobs).acquire_owned().await.map_err(closed)?;
-        Ok(Credit { _job: job, _bytes: bytes })
+    pub async fn acquire(&self, bytes: usize) -> Credit {
+        let bytes = self.bytes.take(bytes).await;
+        let job = Arc::clone(&self.jobs).acquire_owned().await.expect("it is never closed");
+        Credit { _job: job, _bytes: bytes }
+    }
+}
+
+/// Bytes that may be held at a time.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    /// Counted in KiB, since a semaphore's permits are asked for as u32.
+    kib: Arc<Semaphore>,
+    max_kib: u32,
+}
+
+/// A part of a [`Budget`], given back on drop.
+#[derive(Debug)]
+pub struct Share(OwnedSemaphorePermit);
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(bytes: usize) -> Self {
+        let max_kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 4);
+        Budget { kib: Arc::new(Semaphore::new(max_kib as usize)), max_kib }
     }
 
-    fn kib(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).clamp(1, self.max_kib)
+    /// Waits until so much is free. Who asks for more than there is gets all of it.
+    pub async fn take(&self, bytes: usize) -> Share {
+        let kib = kib(bytes).min(self.max_kib);
+        Share(Arc::clone(&self.kib).acquire_many_owned(kib).await.expect("it is never closed"))
     }
+}
+
+impl Share {
+    /// Gives back all but so many bytes.
+    pub fn shrink(&mut self, bytes: usize) {
+        let spare = self.0.num_permits().saturating_sub(kib(bytes) as usize);
+        drop(self.0.split(spare));
+    }
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).max(1)
 }

@@ -1,11 +1,13 @@
 //! A server: its services on its listeners, from the first connection to the last reply.
 
+mod connections;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_stream::stream;
-use futures_util::Stream;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -18,6 +20,7 @@ use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
 use crate::grpc::proto;
 use crate::grpc::proto::image_test_server::ImageTestServer;
+use connections::connections;
 
 /// A server that is ready to serve.
 pub struct Server {
@@ -49,6 +52,12 @@ pub enum ServeError {
 
 type ImageTest = ImageTestServer<ImageTestService>;
 
+/// The names that can be asked of the health service: all of the server, and each of its own services.
+const HEALTH: [&str; 2] = ["", ImageTest::NAME];
+
+/// How long connections may take to close once all streams of frames have ended.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 impl Server {
     /// Starts the threads of a server. Nothing listens yet.
     pub fn new(config: Config) -> Result<Self, Error> {
@@ -61,7 +70,8 @@ impl Server {
     }
 
     /// Serves on these listeners until `shutdown` is ready; then no new streams are taken, the frames that
-    /// were are answered, and what is still open after the configured time is cut off.
+    /// were read are answered, and this returns when all streams have ended, at the latest after the configured
+    /// time. What is open then ends with the runtime.
     pub async fn serve(
         self,
         listeners: Vec<TcpListener>,
@@ -75,10 +85,14 @@ impl Server {
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
         let drain = self.engine.drain().clone();
+        let permits = Arc::new(Semaphore::new(config.transport.max_connections));
         let serving = listeners.into_iter().map(|listener| {
             let mut builder = transport(&config.transport);
             let router = builder.add_routes(routes.clone());
-            router.serve_with_incoming_shutdown(connections(listener), drain.clone().cancelled_owned())
+            router.serve_with_incoming_shutdown(
+                connections(listener, Arc::clone(&permits)),
+                drain.clone().cancelled_owned(),
+            )
         });
         let mut serving = std::pin::pin!(futures_util::future::try_join_all(serving));
         set_health(&health, ServingStatus::Serving).await;
@@ -88,15 +102,25 @@ impl Server {
         }
         let streams = self.engine.open_streams();
         tracing::info!(streams, deadline = ?config.drain_timeout, "draining");
-        drain.cancel();
         set_health(&health, ServingStatus::NotServing).await;
+        drain.cancel();
+        let deadline = Instant::now() + config.drain_timeout;
         // tonic waits for its connections for as long as it takes; a deadline is ours to keep.
-        match tokio::time::timeout(config.drain_timeout, serving).await {
+        tokio::select! {
+            ended = &mut serving => return Ok(ended.map(|_| Ended::Drained)?),
+            () = self.engine.streams_ended() => {}
+            _ = timeout_at(deadline, std::future::pending::<()>()) => {
+                return Ok(Ended::CutOff { streams: self.engine.open_streams() });
+            }
+        }
+        // Who watches our health would go on for ever, and has seen what there was to see.
+        for service in HEALTH {
+            health.clone().clear_service_status(service).await;
+        }
+        let farewell = deadline.min(Instant::now() + FAREWELL);
+        match timeout_at(farewell, serving).await {
             Ok(ended) => Ok(ended.map(|_| Ended::Drained)?),
-            Err(_) => match self.engine.open_streams() {
-                0 => Ok(Ended::Drained),
-                streams => Ok(Ended::CutOff { streams }),
-            },
+            Err(_) => Ok(Ended::Drained),
         }
     }
 
@@ -117,7 +141,7 @@ impl Server {
 
 fn transport(config: &Transport) -> tonic::transport::Server {
     // A stream that its client does not read must not use up what the connection's other streams need.
-    let connection = config.stream_window.saturating_mul(config.streams_per_connection).min(i32::MAX as u32);
+    let connection = config.stream_window * config.streams_per_connection;
     let keepalive = (!config.keepalive.is_zero()).then_some(config.keepalive);
     tonic::transport::Server::builder()
         .initial_stream_window_size(config.stream_window)
@@ -128,31 +152,6 @@ fn transport(config: &Transport) -> tonic::transport::Server {
         .http2_keepalive_timeout(Some(config.keepalive_timeout))
 }
 
-/// How long nothing is accepted after that has failed, which it does at once and again for as long as the
-/// process has too many files open.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The connections that a listener accepts.
-fn connections(listener: TcpListener) -> impl Stream<Item = std::io::Result<TcpStream>> {
-    stream! {
-        loop {
-            match listener.accept().await {
-                Ok((connection, _)) => {
-                    if let Err(error) = connection.set_nodelay(true) {
-                        tracing::debug!(%error, "TCP_NODELAY");
-                    }
-                    yield Ok(connection);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for but time")]
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-}
-
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -160,7 +159,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 }
 
 async fn set_health(health: &HealthReporter, status: ServingStatus) {
-    for service in ["", ImageTest::NAME] {
+    for service in HEALTH {
         health.set_service_status(service, status).await;
     }
 }

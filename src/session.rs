@@ -12,22 +12,23 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 
 use async_stream::stream;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::error::Error;
-use inbox::Inbox;
+use inbox::{Inbox, Room};
 use pace::Pace;
 
 /// How a stream is to be run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
-    /// Frames in flight: read, and their replies not yet taken.
+    /// Frames in flight: read, and their replies not yet taken. At least 1; 0 is taken for 1.
     pub window: usize,
+    /// Bytes of the frames that wait where newer ones replace older ones, besides the newest.
+    pub waiting_bytes: usize,
     /// What happens to frames that come faster than that.
     pub pressure: Pressure,
-    /// Frames a second; those that come faster are dropped.
+    /// Frames a second; those that are read faster are dropped.
     pub max_fps: Option<f64>,
 }
 
@@ -44,6 +45,9 @@ pub enum Pressure {
 pub trait Input: Send + 'static {
     /// The number of the frame that it carries; `None` if it carries none.
     fn sequence(&self) -> Option<u64>;
+
+    /// Memory that it takes while it waits.
+    fn bytes(&self) -> usize;
 
     /// What remains to be done when its frame is dropped.
     fn without_frame(self) -> Option<Self>
@@ -69,7 +73,7 @@ pub trait Processor: Send + 'static {
 }
 
 /// A ticket, once there is one.
-pub type Admission<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+pub type Admission<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Work that was begun.
 #[derive(Debug)]
@@ -116,8 +120,6 @@ pub enum End<E> {
     Source(E),
     /// The server goes down. All that was read before has been answered.
     Drained,
-    /// There will be no room for this stream's work any more.
-    Refused(Error),
 }
 
 impl Run {
@@ -168,8 +170,8 @@ impl<O> Flight<O> {
 /// What a turn of the loop in [`run`] has to deal with.
 enum Step<I, T, O, E> {
     Leaves(Outcome<O>),
-    Admitted(Result<T, Error>),
-    Came(Option<Result<Item<I>, E>>),
+    Admitted(T),
+    Came(Option<Result<Item<I>, End<E>>>),
 }
 
 /// Runs a stream: `source` gives its inputs; the result gives their outcomes, and is to be read at leisure.
@@ -186,14 +188,16 @@ where
     E: Send + 'static,
 {
     stream! {
-        let mut items = read(source, options, drain.clone());
+        let mut items = read(source, options, drain);
         let mut flights: VecDeque<Flight<P::Output>> = VecDeque::new();
         let mut working = 0;
         let mut waiting: Option<(P::Input, Admission<P::Ticket>)> = None;
         let mut open = true;
         let mut end = None;
         while open || waiting.is_some() || !flights.is_empty() {
-            let room = open && waiting.is_none() && working < options.window && flights.len() < MOST_FLIGHTS;
+            // A stream whose every message is answered at once must not keep others from the runtime.
+            tokio::task::consume_budget().await;
+            let room = open && waiting.is_none() && working < options.window.max(1) && flights.len() < MOST_FLIGHTS;
             let step = tokio::select! {
                 biased;
                 outcome = leave(&mut flights), if !flights.is_empty() => Step::Leaves(outcome),
@@ -215,24 +219,16 @@ where
                         flights.push_back(Flight::Dropped(run));
                     }
                 }
-                Step::Came(Some(Err(error))) => {
+                Step::Came(Some(Err(why))) => {
                     open = false;
-                    end = Some(End::Source(error));
+                    end = Some(why);
                 }
-                Step::Came(None) => {
-                    open = false;
-                    end = drain.is_cancelled().then_some(End::Drained);
-                }
-                Step::Admitted(Ok(ticket)) => {
+                Step::Came(None) => open = false,
+                Step::Admitted(ticket) => {
                     if let Some((input, _)) = waiting.take() {
                         working += 1;
                         flights.push_back(Flight::Work(processor.process(input, ticket)));
                     }
-                }
-                Step::Admitted(Err(error)) => {
-                    waiting = None;
-                    open = false;
-                    end = Some(End::Refused(error));
                 }
             }
         }
@@ -246,18 +242,16 @@ where
 /// of them than this waits until they are reported.
 const MOST_FLIGHTS: usize = 1024;
 
+type Items<I, E> = Pin<Box<dyn Stream<Item = Result<Item<I>, End<E>>> + Send>>;
+
 /// The inputs of a stream under its pressure and rate.
-fn read<S, I, E>(
-    source: S,
-    options: Options,
-    drain: CancellationToken,
-) -> Pin<Box<dyn Stream<Item = Result<Item<I>, E>> + Send>>
+fn read<S, I, E>(source: S, options: Options, drain: CancellationToken) -> Items<I, E>
 where
     S: Stream<Item = Result<I, E>> + Send + 'static,
     I: Input,
     E: Send + 'static,
 {
-    let source = source.take_until(drain.cancelled_owned());
+    let source = until_drained(source, drain);
     let mut pace = options.max_fps.map(Pace::new);
     match options.pressure {
         Pressure::Lossless => Box::pin(stream! {
@@ -267,7 +261,37 @@ where
                 }
             }
         }),
-        Pressure::DropOldest(capacity) => Box::pin(Inbox::read(source, capacity, pace)),
+        Pressure::DropOldest(capacity) => {
+            Box::pin(Inbox::read(source, Room { frames: capacity, bytes: options.waiting_bytes }, pace))
+        }
+    }
+}
+
+/// The source until the order to drain comes; then the end says so, unless the source had ended by itself.
+fn until_drained<I, E>(
+    source: impl Stream<Item = Result<I, E>> + Send,
+    drain: CancellationToken,
+) -> impl Stream<Item = Result<I, End<E>>> + Send
+where
+    I: Send,
+    E: Send,
+{
+    stream! {
+        let mut source = std::pin::pin!(source);
+        while let Some(next) = drain.run_until_cancelled(source.next()).await {
+            match next {
+                Some(input) => yield input.map_err(End::Source),
+                None => return,
+            }
+        }
+        // What was read already is answered, and a stream that is complete needs no excuse.
+        if let Some(next) = source.next().now_or_never() {
+            match next {
+                Some(input) => yield input.map_err(End::Source),
+                None => return,
+            }
+        }
+        yield Err(End::Drained);
     }
 }
 
@@ -276,7 +300,9 @@ async fn leave<O: Send + 'static>(flights: &mut VecDeque<Flight<O>>) -> Outcome<
     let ready = match flights.front_mut() {
         Some(Flight::Work(Work::Running(task))) => match task.await {
             Ok(output) => Some(output),
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+            Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+            // The runtime is being shut down, and this with it.
+            Err(_) => std::future::pending().await,
         },
         _ => None,
     };
@@ -288,7 +314,7 @@ async fn leave<O: Send + 'static>(flights: &mut VecDeque<Flight<O>>) -> Outcome<
     }
 }
 
-async fn admitted<I, T>(waiting: &mut Option<(I, Admission<T>)>) -> Result<T, Error> {
+async fn admitted<I, T>(waiting: &mut Option<(I, Admission<T>)>) -> T {
     match waiting {
         Some((_, admission)) => admission.await,
         None => std::future::pending().await,

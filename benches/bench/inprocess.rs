@@ -7,8 +7,8 @@ use bytes::Bytes;
 use frameserve::Error;
 use frameserve::frame::{Codec, Encoded, Encoding, Frame, Identity, Workbench};
 use frameserve::limits::Limits;
-use frameserve::pipeline::Pipeline;
 use frameserve::pipeline::names::Names;
+use frameserve::pipeline::{Passage, Pipeline};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -88,7 +88,9 @@ fn process(bytes: Bytes, pipeline: &Pipeline, bench: &mut Workbench) -> std::res
     let mut times = Vec::new();
     for segment in 0..pipeline.segments() {
         let mut workers = pipeline.workers(segment)?;
-        pipeline.run(segment, &mut workers, (&mut frame, &mut bench.scratch), &mut times)?;
+        let (scratch, wanted) = (&mut bench.scratch, &|| true);
+        let passage = Passage { frame: &mut frame, scratch, times: &mut times, wanted };
+        pipeline.run(segment, &mut workers, passage)?;
         pipeline.give_back(segment, workers);
     }
     Encoding::new(Codec::Jpeg).encode(frame.image, bench)

@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::Engine;
 use crate::error::Error;
+use crate::exec::pool::Wanted;
 use crate::frame::codec::Chroma;
 use crate::frame::{
     Codec, Encoded, Encoding, Findings, Frame, Identity, Image, PixelFormat, Size, Workbench,
 };
 use crate::limits::Credit;
-use crate::pipeline::{Pipeline, StepTime, Workers};
+use crate::pipeline::{Passage, Pipeline, StepTime, Workers};
 
 /// How replies are to be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,13 @@ pub struct Processed {
     pub timing: Timing,
 }
 
+impl Processed {
+    /// Bytes of the encoded picture.
+    pub fn picture_bytes(&self) -> usize {
+        self.picture.as_ref().map_or(0, |(bytes, _)| bytes.len())
+    }
+}
+
 /// Where the time of one frame went.
 #[derive(Debug, Clone, Default)]
 pub struct Timing {
@@ -88,6 +96,9 @@ pub struct Lane {
     reply: Reply,
     /// One for each segment of the pipeline; `None` where it is stateless or saw no frame yet.
     batons: Vec<Option<Baton>>,
+    /// Jobs that this stream may have in the pool's queue, so that it fills it with its own no further than it
+    /// takes to keep all threads busy.
+    jobs: Arc<Semaphore>,
 }
 
 /// Workers of a stateful segment, once the frame before is through.
@@ -104,7 +115,8 @@ impl Lane {
     /// A lane through this pipeline.
     pub fn new(engine: Arc<Engine>, pipeline: Arc<Pipeline>, reply: Reply) -> Self {
         let batons = (0..pipeline.segments()).map(|_| None).collect();
-        Lane { engine, pipeline, reply, batons }
+        let jobs = Arc::new(Semaphore::new(engine.threads() + 1));
+        Lane { engine, pipeline, reply, batons, jobs }
     }
 
     /// The pipeline that the next frame goes through.
@@ -145,7 +157,8 @@ impl Lane {
             && self.reply.raw_as_it_is(format)
         {
             let picture = Some((encoded.bytes, encoded.codec));
-            let timing = Timing { total: came.elapsed(), queue: came.elapsed(), ..Timing::default() };
+            let total = came.elapsed();
+            let timing = Timing { total, queue: total, ..Timing::default() };
             return Begun::Done(Processed {
                 picture,
                 size: encoded.size,
@@ -164,6 +177,7 @@ impl Lane {
             engine: Arc::clone(&self.engine),
             pipeline: Arc::clone(&self.pipeline),
             reply: self.reply,
+            jobs: Arc::clone(&self.jobs),
             turns,
             came,
             progress: Progress {
@@ -185,6 +199,7 @@ pub struct FrameWork {
     engine: Arc<Engine>,
     pipeline: Arc<Pipeline>,
     reply: Reply,
+    jobs: Arc<Semaphore>,
     turns: VecDeque<Turn>,
     came: Instant,
     progress: Progress,
@@ -199,6 +214,7 @@ struct Progress {
     size: Size,
     findings: Findings,
     timing: Timing,
+    /// It is given back when the frame has arrived or is given up.
     _credit: Credit,
 }
 
@@ -211,9 +227,10 @@ struct Leg {
 
 impl FrameWork {
     /// Does it, leg by leg, each on whichever thread is free.
-    pub async fn run(self) -> Result<Processed, Error> {
-        let FrameWork { engine, pipeline, reply, mut turns, came, progress } = self;
-        let traveled = travel(&engine, (&pipeline, reply), &mut turns, progress).await;
+    pub async fn run(mut self) -> Result<Processed, Error> {
+        let mut turns = std::mem::take(&mut self.turns);
+        let came = self.came;
+        let traveled = self.travel(&mut turns).await;
         // A frame that failed lets the next one have what the stateful stages saw before.
         for Turn { before, after, .. } in turns {
             if let Some(before) = before
@@ -229,35 +246,44 @@ impl FrameWork {
         timing.queue = timing.total.saturating_sub(worked);
         Ok(Processed { picture, size, findings, timing })
     }
-}
 
-async fn travel(
-    engine: &Engine,
-    (pipeline, reply): (&Arc<Pipeline>, Reply),
-    turns: &mut VecDeque<Turn>,
-    mut progress: Progress,
-) -> Result<Progress, Error> {
-    let mut begin = 0;
-    let mut held = None;
-    loop {
-        let end = turns.front().map_or(pipeline.segments(), |turn| turn.segment);
-        let leg = Leg { segments: begin..end, held, reply: turns.is_empty().then_some(reply) };
-        let shared = Arc::clone(pipeline);
-        let job = engine.pool.submit(move |bench| progress.advance(&shared, leg, bench).map(|()| progress));
-        progress = job.await??;
-        let Some(Turn { segment, before, after }) = turns.pop_front() else { return Ok(progress) };
-        // There is no frame before, or its worker was lost to a panic: then the state begins anew.
-        let workers = match before {
-            Some(before) => before.await.ok(),
-            None => None,
-        };
-        held = Some((workers.map_or_else(|| pipeline.workers(segment), Ok)?, after));
-        begin = segment;
+    async fn travel(self, turns: &mut VecDeque<Turn>) -> Result<Progress, Error> {
+        let FrameWork { engine, pipeline, reply, jobs, mut progress, .. } = self;
+        let mut begin = 0;
+        let mut held = None;
+        loop {
+            let end = turns.front().map_or(pipeline.segments(), |turn| turn.segment);
+            let leg = Leg { segments: begin..end, held, reply: turns.is_empty().then_some(reply) };
+            progress = {
+                let _in_queue = jobs.acquire().await;
+                let shared = Arc::clone(&pipeline);
+                let job = engine.pool.submit(move |bench, wanted| {
+                    let advanced = progress.advance(&shared, leg, bench, wanted);
+                    bench.tidy();
+                    advanced.map(|()| progress)
+                });
+                job.await??
+            };
+            let Some(Turn { segment, before, after }) = turns.pop_front() else { return Ok(progress) };
+            // There is no frame before, or its worker was lost to a panic: then the state begins anew.
+            let workers = match before {
+                Some(before) => before.await.ok(),
+                None => None,
+            };
+            held = Some((workers.map_or_else(|| pipeline.workers(segment), Ok)?, after));
+            begin = segment;
+        }
     }
 }
 
 impl Progress {
-    fn advance(&mut self, pipeline: &Pipeline, leg: Leg, bench: &mut Workbench) -> Result<(), Error> {
+    fn advance(
+        &mut self,
+        pipeline: &Pipeline,
+        leg: Leg,
+        bench: &mut Workbench,
+        wanted: Wanted<'_>,
+    ) -> Result<(), Error> {
         let mut frame = match self.frame.take() {
             Some(frame) => frame,
             None => self.decode(pipeline, bench)?,
@@ -267,14 +293,16 @@ impl Progress {
             && let Some(segment) = segments.next()
         {
             let times = &mut self.timing.stages;
-            let done = pipeline.run(segment, &mut workers, (&mut frame, &mut bench.scratch), times);
+            let passage = Passage { frame: &mut frame, scratch: &mut bench.scratch, times, wanted };
+            let done = pipeline.run(segment, &mut workers, passage);
             let _stream_has_ended = after.send(workers);
             done?;
         }
         for segment in segments {
             let mut workers = pipeline.workers(segment)?;
             let times = &mut self.timing.stages;
-            let done = pipeline.run(segment, &mut workers, (&mut frame, &mut bench.scratch), times);
+            let passage = Passage { frame: &mut frame, scratch: &mut bench.scratch, times, wanted };
+            let done = pipeline.run(segment, &mut workers, passage);
             pipeline.give_back(segment, workers);
             done?;
         }

@@ -16,12 +16,15 @@ use crate::error::Error;
 use crate::exec::pool::Pool;
 use crate::frame::Workbench;
 use crate::limits::{Credits, Limits};
+use crate::model;
 use crate::pipeline::{Pipeline, spec};
 
 /// One for each server; services hold it in an [`Arc`].
 pub struct Engine {
     config: Config,
     pool: Pool<Workbench>,
+    /// Makes pipelines, which can take a while, and must not wait behind frames.
+    preparing: Pool<()>,
     credits: Credits,
     streams: Arc<Semaphore>,
     /// By canonical text, so that streams that do the same share what their pipeline keeps.
@@ -41,10 +44,15 @@ impl Engine {
     pub fn new(config: Config) -> Result<Self, Error> {
         // Our threads are the parallelism: OpenCV's own would fight them for the cores.
         opencv::core::set_num_threads(1)?;
+        // Looking for CUDA can take seconds, which nobody should have to wait for later.
+        model::torch();
         let pool = Pool::new("frames", config.threads, config.limits.max_jobs, Workbench::new)
+            .map_err(|error| Error::Internal(format!("threads can't be started: {error}")))?;
+        let preparing = Pool::new("pipelines", 1, config.limits.max_streams, || Ok(()))
             .map_err(|error| Error::Internal(format!("threads can't be started: {error}")))?;
         Ok(Engine {
             pool,
+            preparing,
             credits: Credits::new(&config.limits),
             streams: Arc::new(Semaphore::new(config.limits.max_streams)),
             pipelines: Mutex::default(),
@@ -94,6 +102,12 @@ impl Engine {
         self.frames_taken.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Waits until no stream is open. Meanwhile none can be opened.
+    pub async fn streams_ended(&self) {
+        let all = u32::try_from(self.limits().max_streams).unwrap_or(u32::MAX);
+        let _all = self.streams.acquire_many(all).await;
+    }
+
     /// A place for one more stream.
     pub fn admit_stream(&self) -> Result<StreamPermit, Error> {
         if self.drain.is_cancelled() {
@@ -114,7 +128,7 @@ impl Engine {
             return Ok(known);
         }
         let limits = self.limits().clone();
-        let pipeline = Arc::new(self.pool.submit(move |_| Pipeline::new(specs, &limits)).await??);
+        let pipeline = Arc::new(self.preparing.submit(move |(), _| Pipeline::new(specs, &limits)).await??);
         let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, pipeline| pipeline.strong_count() > 0);
         known.insert(text, Arc::downgrade(&pipeline));

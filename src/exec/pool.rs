@@ -5,29 +5,37 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
 
-/// A fixed number of threads, each with a `T` of its own that every job on it may use.
+/// A fixed number of threads, each with a `T` of its own that every job on it may use. They end when the pool is
+/// dropped and the queue is empty; nobody waits for that, since a job can take as long as it likes.
 pub struct Pool<T: 'static> {
-    jobs: Option<Sender<Job<T>>>,
+    jobs: Sender<Job<T>>,
     capacity: usize,
-    threads: Vec<JoinHandle<()>>,
+    threads: usize,
 }
 
-type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
+/// Says whether the `T` is as good as before: a job that panicked may have left it half changed.
+type Job<T> = Box<dyn FnOnce(&mut T) -> bool + Send>;
 type Make<T> = Arc<dyn Fn() -> Result<T, Error> + Send + Sync>;
 
+/// Tells a job whether anybody still waits for what it does. A long one asks now and then.
+pub type Wanted<'a> = &'a dyn Fn() -> bool;
+
 /// What a job will have returned. Dropping it drops the job, if that has not begun.
-pub struct Submitted<R>(oneshot::Receiver<Result<R, Error>>);
+pub struct Submitted<R> {
+    result: oneshot::Receiver<Result<R, Error>>,
+    refused: Option<Error>,
+}
 
 impl<T> Pool<T> {
-    /// Starts the threads. `make` is called on each of them, and again after a job that panicked. `capacity`
-    /// jobs may wait; who submits bounds them by other means, so that no more ever do.
+    /// Starts the threads. `make` is called on each of them before its first job, and again after a job that
+    /// panicked. `capacity` jobs may wait, and more are refused; who submits bounds them by other means.
     pub fn new(
         name: &str,
         threads: usize,
@@ -40,48 +48,37 @@ impl<T> Pool<T> {
             let (queue, make) = (queue.clone(), Arc::clone(&make));
             Builder::new().name(format!("{name}-{index}")).spawn(move || work(&queue, &make))
         };
-        let threads = (0..threads.max(1)).map(start).collect::<io::Result<_>>()?;
-        Ok(Pool { jobs: Some(jobs), capacity, threads })
+        let threads = threads.max(1);
+        (0..threads).try_for_each(|index| start(index).map(drop))?;
+        Ok(Pool { jobs, capacity, threads })
     }
 
     /// How many threads there are.
     pub fn threads(&self) -> usize {
-        self.threads.len()
+        self.threads
     }
 
     /// Puts a job into the queue, at once; the result only has to be waited for.
-    pub fn submit<R: Send + 'static>(&self, job: impl FnOnce(&mut T) -> R + Send + 'static) -> Submitted<R> {
+    pub fn submit<R, F>(&self, job: F) -> Submitted<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut T, Wanted<'_>) -> R + Send + 'static,
+    {
         let (done, result) = oneshot::channel();
         let job: Job<T> = Box::new(move |own| {
-            if !done.is_closed() {
-                // A panic drops `done`'s result on the way out; `work` below sees to the rest.
-                let outcome = catch_unwind(AssertUnwindSafe(|| job(own)));
-                let panicked = outcome.is_err();
-                let outcome = outcome.map_err(|panic| Error::Internal(format!("panic: {}", text(&*panic))));
-                let _nobody_waits = done.send(outcome);
-                if panicked {
-                    std::panic::resume_unwind(Box::new("passed on"));
-                }
+            if done.is_closed() {
+                return true;
             }
+            let outcome = catch_unwind(AssertUnwindSafe(|| job(own, &|| !done.is_closed())));
+            let outcome = outcome.map_err(|panic| Error::Internal(format!("panic: {}", text(&*panic))));
+            let good = outcome.is_ok();
+            let _nobody_waits = done.send(outcome);
+            good
         });
-        if let Some(jobs) = &self.jobs
-            && let Err(TrySendError::Full(job)) = jobs.try_send(job)
-        {
-            tracing::error!(capacity = self.capacity, "more jobs than were to be admitted");
-            drop(job);
-        }
-        Submitted(result)
-    }
-}
-
-impl<T> Drop for Pool<T> {
-    fn drop(&mut self) {
-        self.jobs = None;
-        let this = std::thread::current().id();
-        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != this) {
-            // A thread ends with its queue; that it panicked was logged there.
-            let _panicked = thread.join();
-        }
+        let full = self.jobs.try_send(job).is_err();
+        let (what, count, max) = ("jobs that wait for a thread", self.capacity, self.capacity);
+        let refused = full.then_some(Error::Overloaded { what, count, max, flag: "--max-jobs" });
+        Submitted { result, refused }
     }
 }
 
@@ -89,7 +86,12 @@ impl<R> Future for Submitted<R> {
     type Output = Result<R, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|result| result.unwrap_or(Err(Error::Cancelled)))
+        if let Some(error) = self.refused.take() {
+            return Poll::Ready(Err(error));
+        }
+        // The job was dropped by a thread that could not be set up, which has been logged.
+        let lost = || Err(Error::Internal("a job was not done".into()));
+        Pin::new(&mut self.result).poll(cx).map(|result| result.unwrap_or_else(|_| lost()))
     }
 }
 
@@ -103,8 +105,7 @@ fn work<T>(queue: &Receiver<Job<T>>, make: &Make<T>) {
                 continue;
             }
         };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(mine))) {
-            tracing::error!(panic = text(&*panic), "a job panicked");
+        if !job(mine) {
             own = None;
         }
     }
@@ -122,11 +123,11 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_and_the_thread_lives() {
         let pool = Pool::new("test", 1, 8, || Ok(0)).unwrap();
-        pool.submit(|count| *count += 1).await.unwrap();
-        let panicked: Result<(), _> = pool.submit(|_| panic!("on purpose")).await;
+        pool.submit(|count, _| *count += 1).await.unwrap();
+        let panicked: Result<(), _> = pool.submit(|_, _| panic!("on purpose")).await;
         assert!(matches!(panicked, Err(Error::Internal(text)) if text.contains("on purpose")));
         assert_eq!(
-            pool.submit(|count| *count).await,
+            pool.submit(|count, _| *count).await,
             Ok(0),
             "what the job may have left half done is made anew"
         );
@@ -136,9 +137,9 @@ mod tests {
     async fn a_job_that_nobody_waits_for_is_not_begun() {
         let pool = Pool::new("test", 1, 8, || Ok(Vec::new())).unwrap();
         let (open, gate) = std::sync::mpsc::channel::<()>();
-        let held = pool.submit(move |_| gate.recv().is_ok());
-        drop(pool.submit(|seen| seen.push("dropped")));
-        let last = pool.submit(|seen| seen.clone());
+        let held = pool.submit(move |_, _| gate.recv().is_ok());
+        drop(pool.submit(|seen, _| seen.push("dropped")));
+        let last = pool.submit(|seen, _| seen.clone());
         open.send(()).unwrap();
         assert_eq!(held.await, Ok(true));
         assert_eq!(last.await, Ok(Vec::new()));

@@ -13,6 +13,7 @@ pub fn code(kind: Kind) -> Code {
         Kind::Overloaded | Kind::TooLarge => Code::ResourceExhausted,
         Kind::NotReady => Code::Unavailable,
         Kind::Unsupported => Code::Unimplemented,
+        Kind::Timeout => Code::DeadlineExceeded,
         Kind::Cancelled => Code::Cancelled,
         Kind::Internal => Code::Internal,
     }
@@ -25,7 +26,27 @@ pub fn describe(error: &Error) -> (Code, String) {
         tracing::error!(%error, "a request failed");
         return (code, "internal error; the server's log has the cause".into());
     }
-    (code, error.to_string())
+    (code, cut(error.to_string()))
+}
+
+/// Statuses travel in headers, of which clients take 8 KB by default, and there a byte that is not printable
+/// ASCII takes three. A text that is too long for that, since it quotes what the client sent, loses its middle.
+fn cut(text: String) -> String {
+    const MOST: usize = 4000;
+    let cost = |c: char| if c.is_ascii_graphic() || c == ' ' { 1 } else { 3 * c.len_utf8() };
+    if text.chars().map(cost).sum::<usize>() <= MOST {
+        return text;
+    }
+    let half = |chars: &mut dyn Iterator<Item = char>| -> Vec<char> {
+        let mut room = MOST / 2;
+        let fits = |c: &char| {
+            room = room.saturating_sub(cost(*c));
+            room > 0
+        };
+        chars.take_while(fits).collect()
+    };
+    let (begin, end) = (half(&mut text.chars()), half(&mut text.chars().rev()));
+    begin.into_iter().chain(" ... ".chars()).chain(end.into_iter().rev()).collect()
 }
 
 impl From<Error> for Status {
@@ -41,6 +62,9 @@ pub fn of_stream(status: Status) -> Status {
     if status.code() == Code::OutOfRange && status.message().contains("message length too large") {
         let text = format!("{} (the server's --max-message-bytes raises it)", status.message());
         return Status::resource_exhausted(text);
+    }
+    if status.code() == Code::Internal && status.message().contains("failed to decode Protobuf message") {
+        return Status::invalid_argument(status.message());
     }
     status
 }

@@ -60,6 +60,18 @@ impl std::fmt::Debug for Idle {
 /// What does the work of one segment: one worker for each of its stages.
 pub struct Workers(Vec<Box<dyn StageWorker>>);
 
+/// A frame on its way through a segment, and what it needs there.
+pub struct Passage<'a> {
+    /// The frame.
+    pub frame: &'a mut Frame,
+    /// Memory of the thread.
+    pub scratch: &'a mut Mat,
+    /// Where the time that each stage took is noted.
+    pub times: &'a mut Vec<StepTime>,
+    /// Asked before each stage: if nobody waits for the frame any more, it is given up.
+    pub wanted: &'a dyn Fn() -> bool,
+}
+
 /// How long a stage took with one frame.
 #[derive(Debug, Clone)]
 pub struct StepTime {
@@ -67,6 +79,13 @@ pub struct StepTime {
     pub stage: Arc<str>,
     /// Time on the thread.
     pub took: Duration,
+}
+
+/// What a frame takes on its way through a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of the picture where it is largest. The stages work in two buffers of that size.
+    pub picture: usize,
 }
 
 impl Pipeline {
@@ -143,6 +162,22 @@ impl Pipeline {
         Need { gray, at_least: first.and_then(|step| step.stage.enough(input)) }
     }
 
+    /// The memory that a picture of this size takes on its way, or why it can't be taken.
+    pub fn memory(&self, input: Size) -> Result<Memory, Error> {
+        let pixels = |size: Size| u64::from(size.width) * u64::from(size.height);
+        let (mut size, mut most, mut kept) = (input, pixels(input), 0_u64);
+        for step in &self.steps {
+            kept = kept.saturating_add(step.stage.kept_bytes(size));
+            size = step.stage.output_size(size)?;
+            self.limits.check_pixels(step.name, size.width, size.height)?;
+            most = most.max(pixels(size));
+        }
+        if kept > self.limits.max_stream_bytes as u64 {
+            return Err(Error::TooMuchState { bytes: kept, max: self.limits.max_stream_bytes });
+        }
+        Ok(Memory { picture: usize::try_from(most.saturating_mul(3)).unwrap_or(usize::MAX) })
+    }
+
     /// Workers for a segment: of a stateless one those that are idle, else new ones.
     pub fn workers(&self, segment: usize) -> Result<Workers, Error> {
         let segment = &self.segments[segment];
@@ -165,16 +200,14 @@ impl Pipeline {
     }
 
     /// Takes a frame through a segment.
-    pub fn run(
-        &self,
-        segment: usize,
-        workers: &mut Workers,
-        (frame, scratch): (&mut Frame, &mut Mat),
-        times: &mut Vec<StepTime>,
-    ) -> Result<(), Error> {
+    pub fn run(&self, segment: usize, workers: &mut Workers, passage: Passage<'_>) -> Result<(), Error> {
+        let Passage { frame, scratch, times, wanted } = passage;
         let segment = &self.segments[segment];
         let steps = &self.steps[segment.first..segment.end];
         for (step, worker) in steps.iter().zip(&mut workers.0) {
+            if !wanted() {
+                return Err(Error::Cancelled);
+            }
             let begin = Instant::now();
             let size = step.stage.output_size(frame.image.size())?;
             self.limits.check_pixels(step.name, size.width, size.height)?;

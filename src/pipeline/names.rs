@@ -28,12 +28,13 @@ impl Names {
     pub fn insert_stages(&mut self, name: &str, stages: Vec<StageSpec>, doc: &str) -> Result<(), Error> {
         let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(valid) {
-            let range = "a letter, then letters, digits, - and _".into();
-            return Err(Error::Range { what: "the name of a pipeline,", value: format!("`{name}`"), range });
+            return Err(Error::Name {
+                name: name.into(),
+                rule: "a letter comes first, then letters, digits, - and _",
+            });
         }
         if super::stages::find(name).is_some() || self.0.contains_key(name) {
-            let range = "a stage or another pipeline has this name".into();
-            return Err(Error::Range { what: "the name of a pipeline,", value: format!("`{name}`"), range });
+            return Err(Error::Name { name: name.into(), rule: "a stage or another pipeline is called so" });
         }
         self.0.insert(name.into(), Named { stages, doc: doc.into() });
         Ok(())

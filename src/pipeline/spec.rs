@@ -23,6 +23,9 @@ use crate::error::{Error, TextError};
 /// Characters of the longest text that is read.
 pub const MAX_TEXT: usize = 16_384;
 
+/// Stages that named pipelines may expand to, before a server's own limit is asked.
+const MOST_STAGES: usize = 4096;
+
 /// A stage as it stands in a pipeline's text: which, and with what values.
 #[derive(Debug, Clone)]
 pub struct StageSpec {
@@ -67,11 +70,11 @@ impl PartialEq for StageSpec {
 
 /// Reads a pipeline's text into stages.
 pub fn parse(text: &str, names: &Names) -> Result<Vec<StageSpec>, Error> {
-    let mut parser = Parser { chars: text.chars().collect(), at: 0, text, names };
-    if parser.chars.len() > MAX_TEXT {
-        return Err(parser.error(MAX_TEXT, format!("at most {MAX_TEXT} characters")));
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        let (text, expected) = (text[..end].to_owned(), format!("at most {MAX_TEXT} characters"));
+        return Err(TextError { text, at: MAX_TEXT, expected, found: "more".into() }.into());
     }
-    parser.pipeline()
+    Parser { chars: text.chars().collect(), at: 0, text, names }.pipeline()
 }
 
 struct Parser<'a> {
@@ -122,6 +125,11 @@ impl Parser<'_> {
         if let Some(argument) = arguments.first() {
             let expected = format!("no value, since `{name}` is a named pipeline");
             return Err(self.error(argument.at, expected));
+        }
+        if stages.len() + named.stages.len() > MOST_STAGES {
+            return Err(
+                self.error(at, format!("at most {MOST_STAGES} stages, those of named pipelines among them"))
+            );
         }
         stages.extend_from_slice(&named.stages);
         Ok(())

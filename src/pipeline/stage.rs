@@ -61,6 +61,12 @@ pub trait Stage: Send + Sync + Debug {
         Ok(input)
     }
 
+    /// Bytes that a stateful stage keeps from frame to frame, for pictures of this size.
+    fn kept_bytes(&self, input: Size) -> u64 {
+        let _ = input;
+        0
+    }
+
     /// What it needs of the picture's colors.
     fn colors(&self) -> Colors {
         Colors::All

@@ -14,29 +14,40 @@ use super::{DropReason, Input, Item, MOST_FLIGHTS, Run};
 /// A bounded queue between the task that reads a stream and the stream's session.
 pub struct Inbox<I, E> {
     queue: Mutex<Queue<I, E>>,
-    capacity: usize,
+    room: Room,
     /// Something was put in.
     filled: Notify,
     /// Something was taken out.
     taken: Notify,
 }
 
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Frames.
+    pub frames: usize,
+    /// Bytes, besides those of the newest frame.
+    pub bytes: usize,
+}
+
 struct Queue<I, E> {
     items: VecDeque<Item<I>>,
     frames: usize,
+    bytes: usize,
     end: Option<Option<E>>,
 }
 
 impl<I: Input, E: Send + 'static> Inbox<I, E> {
-    /// Reads `source` as fast as it comes. At most `capacity` of its frames wait, the newest.
+    /// Reads `source` as fast as it comes. As many of its frames wait as there is room for, the newest.
     pub fn read(
         source: impl Stream<Item = Result<I, E>> + Send + 'static,
-        capacity: usize,
+        room: Room,
         pace: Option<Pace>,
     ) -> impl Stream<Item = Result<Item<I>, E>> + Send {
-        let queue = Queue { items: VecDeque::new(), frames: 0, end: None };
+        let queue = Queue { items: VecDeque::new(), frames: 0, bytes: 0, end: None };
         let (filled, taken) = (Notify::new(), Notify::new());
-        let inbox = Arc::new(Inbox { queue: Mutex::new(queue), capacity: capacity.max(1), filled, taken });
+        let room = Room { frames: room.frames.max(1), ..room };
+        let inbox = Arc::new(Inbox { queue: Mutex::new(queue), room, filled, taken });
         let reader = Arc::clone(&inbox).fill(source, pace);
         stream! {
             let _reader = AbortOnDropHandle::new(tokio::spawn(reader));
@@ -51,7 +62,7 @@ impl<I: Input, E: Send + 'static> Inbox<I, E> {
         while let Some(input) = source.next().await {
             for item in pace::keep(&mut pace, input) {
                 match item {
-                    Ok(item) => self.with(|queue| queue.put(item, self.capacity)),
+                    Ok(item) => self.with(|queue| queue.put(item, self.room)),
                     Err(error) => {
                         self.with(|queue| queue.end = Some(Some(error)));
                         self.filled.notify_one();
@@ -60,7 +71,7 @@ impl<I: Input, E: Send + 'static> Inbox<I, E> {
                 }
             }
             self.filled.notify_one();
-            while self.with(|queue| queue.items.len() > self.capacity + MOST_FLIGHTS) {
+            while self.with(|queue| queue.is_overfull(self.room)) {
                 self.taken.notified().await;
             }
         }
@@ -72,7 +83,7 @@ impl<I: Input, E: Send + 'static> Inbox<I, E> {
         loop {
             let (item, end) = self.with(|queue| {
                 let item = queue.items.pop_front();
-                queue.frames -= usize::from(item.as_ref().is_some_and(carries_frame));
+                queue.discount(item.as_ref());
                 let end = if item.is_none() { queue.end.as_mut().map(Option::take) } else { None };
                 (item, end)
             });
@@ -93,8 +104,9 @@ impl<I: Input, E: Send + 'static> Inbox<I, E> {
 }
 
 impl<I: Input, E> Queue<I, E> {
-    fn put(&mut self, item: Item<I>, capacity: usize) {
+    fn put(&mut self, item: Item<I>, room: Room) {
         self.frames += usize::from(carries_frame(&item));
+        self.bytes += bytes(&item);
         let last = self.items.back_mut().and_then(Item::dropped);
         let merged = match (&item, last) {
             (Item::Dropped(run), Some(last)) => last.extend(*run),
@@ -103,25 +115,45 @@ impl<I: Input, E> Queue<I, E> {
         if !merged {
             self.items.push_back(item);
         }
-        while self.frames > capacity {
+        while self.frames > room.frames || (self.frames > 1 && self.bytes > room.bytes) {
             self.drop_oldest();
         }
+    }
+
+    /// What can't be dropped may also be too much: then the source has to wait.
+    fn is_overfull(&self, room: Room) -> bool {
+        self.items.len() > room.frames + MOST_FLIGHTS
+            || (self.items.len() > self.frames && self.bytes > room.bytes)
+    }
+
+    fn discount(&mut self, item: Option<&Item<I>>) {
+        self.frames -= usize::from(item.is_some_and(carries_frame));
+        self.bytes -= item.map_or(0, bytes);
     }
 
     /// Puts the report of the loss in the place of the oldest frame.
     fn drop_oldest(&mut self) {
         let Some(at) = self.items.iter().position(carries_frame) else { return };
-        let Some(Item::Input(input)) = self.items.remove(at) else { return };
+        let item = self.items.remove(at);
+        self.discount(item.as_ref());
+        let Some(Item::Input(input)) = item else { return };
         let Some(sequence) = input.sequence() else { return };
-        self.frames -= 1;
-        if let Some(rest) = input.without_frame() {
-            self.items.insert(at, Item::Input(rest));
+        if let Some(rest) = input.without_frame().map(Item::Input) {
+            self.bytes += bytes(&rest);
+            self.items.insert(at, rest);
         }
         let run = Run::of(sequence, DropReason::Replaced);
         let last = at.checked_sub(1).and_then(|before| self.items.get_mut(before)).and_then(Item::dropped);
         if !last.is_some_and(|last| last.extend(run)) {
             self.items.insert(at, Item::Dropped(run));
         }
+    }
+}
+
+fn bytes<I: Input>(item: &Item<I>) -> usize {
+    match item {
+        Item::Input(input) => input.bytes(),
+        Item::Dropped(_) => 0,
     }
 }
 

@@ -21,8 +21,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Crates that only some places may use.
 const CRATES: &[(&str, &[&str])] = &[
-    ("tonic", &["src/grpc", "src/server.rs", "src/client.rs"]),
-    ("prost", &["src/grpc", "src/server.rs", "src/client.rs"]),
+    ("tonic", &["src/grpc", "src/server", "src/client.rs"]),
+    ("prost", &["src/grpc", "src/server", "src/client.rs"]),
     ("tch", &["src/model/torch"]),
     ("torch_sys", &["src/model/torch"]),
     ("clap", &["src/bin"]),

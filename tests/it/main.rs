@@ -1,6 +1,7 @@
 //! The integration tests, in one program: one module for each topic.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop, and says where")]
 
+mod bounds;
 mod change;
 mod client;
 mod client_program;

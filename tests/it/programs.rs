@@ -1,5 +1,6 @@
 //! The server's program: its first line, its flags and its file, its end by SIGTERM, and clients in Python.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -160,12 +161,13 @@ fn settings_that_make_no_sense_are_refused() {
 fn help_names_every_flag_with_its_variable() {
     let (done, help) = run(&["--help"]);
     assert!(done);
-    for flag in
-        ["--listen", "--default-pipeline", "--raw-size", "--max-pixels", "--drain-timeout", "--config"]
-    {
-        assert!(help.contains(flag), "{flag}");
-        let variable =
-            format!("FRAMESERVE_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase());
-        assert!(help.contains(&variable), "{variable}");
+    let words = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+    let flags: BTreeSet<_> = words.map(|word| word.trim_end_matches([',', '.'])).collect();
+    let mut count = 0;
+    for flag in flags.iter().filter(|flag| !["--help", "--version", "--print-config"].contains(flag)) {
+        let name = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
+        assert!(help.contains(&format!("[env: FRAMESERVE_{name}=")), "{flag}");
+        count += 1;
     }
+    assert!(count > 20, "only {flags:?} were found");
 }

@@ -8,10 +8,10 @@ use std::process::Command;
 use frameserve::Error;
 use frameserve::frame::{Detection, Frame, Identity, Image, Measure};
 use frameserve::limits::Limits;
-use frameserve::pipeline::Pipeline;
 use frameserve::pipeline::names::Names;
 use frameserve::pipeline::stage::Group;
 use frameserve::pipeline::stages::KINDS;
+use frameserve::pipeline::{Passage, Pipeline};
 use opencv::core::{self, CV_8UC1, CV_8UC3, Mat, Scalar};
 use opencv::prelude::*;
 use serde::Deserialize;
@@ -257,7 +257,9 @@ impl Stream {
         let mut frame = Frame::new(identity, Image::new(picture)?);
         let mut times = Vec::new();
         for (segment, workers) in self.workers.iter_mut().enumerate() {
-            self.pipeline.run(segment, workers, (&mut frame, &mut self.scratch), &mut times)?;
+            let (scratch, wanted) = (&mut self.scratch, &|| true);
+            let passage = Passage { frame: &mut frame, scratch, times: &mut times, wanted };
+            self.pipeline.run(segment, workers, passage)?;
         }
         Ok(frame)
     }

@@ -13,6 +13,7 @@ use frameserve::grpc::proto::{
 use frameserve::server::Ended;
 use tonic::{Code, Request};
 
+use crate::bounds::taken;
 use crate::gate::Gate;
 use crate::harness::{Talk, TestServer, config, exchange, gray, jpeg, open, reply_as, value};
 
@@ -194,13 +195,6 @@ async fn the_newest_frame_wins_and_losses_are_reported_in_their_place() {
         assert_eq!(rest, expected);
         assert_eq!(came.last().unwrap().reply as u64, 7 - lost, "what was dropped does not count");
         gate.close();
-    }
-}
-
-/// Waits until the server has read so many frames since it was started.
-async fn taken(server: &TestServer, frames: u64) {
-    while server.engine.frames_taken() < frames {
-        tokio::task::yield_now().await;
     }
 }
 

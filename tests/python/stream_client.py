@@ -59,7 +59,7 @@ def frames_come_back_in_order(stub, video):
     equal(len(replies), 1 + FRAMES, "replies")
     settings, replies = replies[0], replies[1:]
     holds(settings.HasField("settings"), "the first reply holds settings")
-    equal(settings, pb.MsgReply(settings=settings.settings), "the first reply, which holds nothing but settings")
+    equal(settings, pb.MsgReply(settings=settings.settings, answers_config=True), "the first reply, which holds nothing but settings")
     equal(settings.settings.pipeline, "resize=320x180", "pipeline in force")
     equal(settings.settings.window, 4, "window in force")
     equal(settings.settings.reply_format.encoding, pb.JPEG, "encoding in force")
@@ -80,7 +80,7 @@ def a_frame_may_come_with_the_first_config(stub, video):
     """Then the settings come first, alone, and the frame's reply after them."""
     request = pb.MsgRequest(img=video.jpegs[0], config=pb.StreamConfig(pipeline=""))
     settings, reply = stream(stub, [request])
-    equal(settings, pb.MsgReply(settings=settings.settings), "the first reply")
+    equal(settings, pb.MsgReply(settings=settings.settings, answers_config=True), "the first reply")
     no_error(reply)
     equal((reply.width, reply.height), (video.width, video.height), "size")
 

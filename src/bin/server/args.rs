@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 #[command(
     name = "frameserve-server",
     version,
+    allow_negative_numbers = true,
     after_help = "A flag wins over its environment variable, that over the file, that over the default.\n\
                   SIGTERM or Ctrl-C drains: frames already taken are answered, then the server ends.\n\n\
                   Examples:\n  \
@@ -89,12 +90,19 @@ pub struct Settings {
     /// Memory of the frames being processed at a time, over all streams [default: 2147483648]
     #[arg(long, value_name = "BYTES", env = "FRAMESERVE_MAX_JOB_BYTES")]
     max_job_bytes: Option<usize>,
+    /// Bytes that one stream may hold in frames that wait and replies that were not read, and again as many in
+    /// what its stateful stages keep [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "FRAMESERVE_MAX_STREAM_BYTES")]
+    max_stream_bytes: Option<usize>,
     /// Bytes that a client may send ahead on one stream [default: 2097152]
     #[arg(long, value_name = "BYTES", env = "FRAMESERVE_STREAM_WINDOW_BYTES")]
     stream_window_bytes: Option<u32>,
     /// Streams that one connection may have open [default: 128]
     #[arg(long, value_name = "N", env = "FRAMESERVE_STREAMS_PER_CONNECTION")]
     streams_per_connection: Option<u32>,
+    /// Connections at a time; others wait until one of them is closed [default: 1024]
+    #[arg(long, value_name = "N", env = "FRAMESERVE_MAX_CONNECTIONS")]
+    max_connections: Option<usize>,
     /// After so much silence a connection is asked whether it lives; 0 for never [default: 10]
     #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_KEEPALIVE")]
     keepalive: Option<f64>,
@@ -155,7 +163,8 @@ impl Settings {
         let or = |seconds: Option<f64>, default: Duration| Some(seconds.unwrap_or(default.as_secs_f64()));
         let default = Config::default();
         let Limits { max_window, max_queue, max_pixels, max_message_bytes, .. } = default.limits;
-        let Limits { max_streams, max_stages, max_jobs, max_job_bytes, .. } = default.limits;
+        let Limits { max_streams, max_stages, max_jobs, max_job_bytes, max_stream_bytes, .. } =
+            default.limits;
         let transport = default.transport;
         let filled = Settings {
             listen: if self.listen.is_empty() { default.listen } else { self.listen.clone() },
@@ -170,8 +179,10 @@ impl Settings {
             max_stages: self.max_stages.or(Some(max_stages)),
             max_jobs: self.max_jobs.or(Some(max_jobs)),
             max_job_bytes: self.max_job_bytes.or(Some(max_job_bytes)),
+            max_stream_bytes: self.max_stream_bytes.or(Some(max_stream_bytes)),
             stream_window_bytes: self.stream_window_bytes.or(Some(transport.stream_window)),
             streams_per_connection: self.streams_per_connection.or(Some(transport.streams_per_connection)),
+            max_connections: self.max_connections.or(Some(transport.max_connections)),
             keepalive: or(self.keepalive, transport.keepalive),
             keepalive_timeout: or(self.keepalive_timeout, transport.keepalive_timeout),
             drain_timeout: or(self.drain_timeout, default.drain_timeout),
@@ -215,6 +226,7 @@ impl Settings {
                 max_stages: self.max_stages.unwrap_or(limits.max_stages),
                 max_jobs: self.max_jobs.unwrap_or(limits.max_jobs),
                 max_job_bytes: self.max_job_bytes.unwrap_or(limits.max_job_bytes),
+                max_stream_bytes: self.max_stream_bytes.unwrap_or(limits.max_stream_bytes),
             },
             threads: self.threads.unwrap_or(default.threads),
             default_window: self.window.unwrap_or(default.default_window),
@@ -227,6 +239,7 @@ impl Settings {
                 streams_per_connection: self
                     .streams_per_connection
                     .unwrap_or(transport.streams_per_connection),
+                max_connections: self.max_connections.unwrap_or(transport.max_connections),
                 keepalive: seconds("--keepalive", self.keepalive, transport.keepalive)?,
                 keepalive_timeout: seconds(
                     "--keepalive-timeout",

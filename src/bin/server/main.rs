@@ -41,12 +41,13 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<(), Failure> {
     let print = args.print_config;
     let settings = Settings::merge(args).map_err(Failure::Settings)?;
-    let config = settings.config()?.validate()?;
+    let config = settings.config()?;
     if print {
+        config.validate()?;
         print!("{}", settings.to_toml());
         return Ok(());
     }
-    log(&settings);
+    log(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("async").enable_all().build()?;
     runtime.block_on(serve(config))
 }
@@ -66,24 +67,46 @@ async fn serve(config: Config) -> Result<(), Failure> {
         let _closed = writeln!(out, "listening on {}", listener.local_addr()?).and_then(|()| out.flush());
     }
     drop(out);
-    let asked = async move {
+    let mut asked = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
+    let (ask, once) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        asked().await;
+        let _ended_by_itself = ask.send(());
+        // Who asks twice does not want to wait.
+        asked().await;
+        leave();
+    });
+    let asked = async move {
+        let _sender = once.await;
+    };
     match server.serve(listeners, asked).await? {
         Ended::Drained => tracing::info!("every stream had ended"),
-        Ended::CutOff { streams } => tracing::warn!(streams, "streams were cut off at the deadline"),
+        Ended::CutOff { streams } => {
+            tracing::warn!(streams, "streams were cut off at the deadline");
+            leave();
+        }
     }
     Ok(())
 }
 
-fn log(settings: &Settings) {
-    let filter = tracing_subscriber::EnvFilter::new(settings.log());
+/// Ends the process while threads still compute: the destructors of the libraries that they use must not run.
+fn leave() -> ! {
+    // SAFETY: it ends the process, whatever its state.
+    unsafe { libc::_exit(0) }
+}
+
+fn log(settings: &Settings) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(settings.log())
+        .map_err(|error| Failure::Settings(format!("--log {}: {error}", settings.log())))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format() {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use crate::frame::format::Size;
 use crate::frame::image::Image;
 
 /// A progressive picture with more scans than this is an attack, not a picture.
-const MAX_SCANS: u32 = 200;
+const MAX_SCANS: u32 = 50;
 
 /// One decoder and one encoder, used again and again.
 pub struct Handles {
@@ -28,8 +28,12 @@ impl Handles {
 }
 
 pub fn size(bytes: &[u8]) -> Result<Size, Error> {
-    let header = turbojpeg::read_header(bytes).map_err(|error| unreadable(Codec::Jpeg, bytes, error))?;
-    let side = |side: usize| u32::try_from(side).map_err(|error| unreadable(Codec::Jpeg, bytes, error));
+    let damaged = || unreadable(Codec::Jpeg, bytes, "its header is damaged or cut off");
+    let header = turbojpeg::read_header(bytes).map_err(|error| match error {
+        turbojpeg::Error::IntegerOverflow(_) => damaged(),
+        error => unreadable(Codec::Jpeg, bytes, error),
+    })?;
+    let side = |side: usize| u32::try_from(side).map_err(|_| damaged());
     Ok(Size::new(side(header.width)?, side(header.height)?))
 }
 

@@ -7,6 +7,7 @@ mod webp;
 
 use bytes::Bytes;
 use opencv::core::Mat;
+use opencv::prelude::*;
 
 use super::format::{PixelFormat, Size};
 use super::image::Image;
@@ -71,6 +72,9 @@ pub struct Need {
 /// Quality of JPEG and WebP where nothing else is said.
 pub const DEFAULT_QUALITY: u8 = 85;
 
+/// The largest buffer that a thread keeps: a BGR picture of 4K.
+const KEPT_BYTES: usize = 3840 * 2160 * 3;
+
 /// What a thread keeps from picture to picture: handles and buffers.
 pub struct Workbench {
     /// Memory for the stages.
@@ -94,6 +98,18 @@ impl Workbench {
     /// Memory of a picture that is no longer needed, for the next one.
     pub fn recycle(&mut self, image: Image) {
         self.spare = image.into_mat();
+    }
+
+    /// Lets go of what an unusually large picture left behind.
+    pub fn tidy(&mut self) {
+        for mat in [&mut self.scratch, &mut self.spare] {
+            if mat.total() * mat.elem_size().unwrap_or(1) > KEPT_BYTES {
+                *mat = Mat::default();
+            }
+        }
+        if self.buffer.capacity() > KEPT_BYTES {
+            self.buffer = Vec::new();
+        }
     }
 }
 
@@ -157,12 +173,6 @@ impl Encoded {
         Ok(Encoded { bytes, codec: Codec::Raw(format), size })
     }
 
-    /// Bytes of memory that it takes to work on it: as it is, decoded, and a second buffer for the stages.
-    pub fn cost(&self) -> usize {
-        let decoded = u64::from(self.size.width) * u64::from(self.size.height) * 3;
-        self.bytes.len().saturating_add(usize::try_from(decoded * 2).unwrap_or(usize::MAX))
-    }
-
     /// Decodes as much of it as is needed.
     pub fn decode(&self, need: Need, bench: &mut Workbench) -> Result<Image, Error> {
         let mut to = std::mem::take(&mut bench.spare);
@@ -191,10 +201,7 @@ impl Encoding {
         let bytes = match self.codec {
             Codec::Jpeg => jpeg::encode(&image, self, &mut bench.jpeg, &mut bench.buffer)?,
             Codec::Png => png::encode(&image, &mut bench.scratch)?,
-            Codec::Webp => {
-                image.make_bgr(&mut bench.scratch)?;
-                webp::encode(&image, self.quality)?
-            }
+            Codec::Webp => webp::encode(&mut image, self.quality, &mut bench.scratch)?,
             Codec::Raw(format) => return raw::encode(image, format, bench),
         };
         bench.recycle(image);
@@ -208,7 +215,6 @@ fn unreadable(codec: Codec, bytes: &[u8], reason: impl ToString) -> Error {
 
 /// Makes `to` a matrix of this size and type, in its old memory if that fits.
 fn prepare(to: &mut Mat, size: Size, kind: i32) -> Result<(), Error> {
-    use opencv::prelude::*;
     let size: opencv::core::Size = size.into();
     // SAFETY: the contents are not read before they are written by the caller.
     unsafe { to.create_size(size, kind)? };

@@ -23,6 +23,7 @@ pub fn decode(from: &Encoded, buffer: &mut Vec<u8>, to: &mut Mat) -> Result<(), 
     let mut decoder = Decoder::new(Cursor::new(&from.bytes[..]));
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
     let unreadable = |error| from.unreadable(error);
     let mut reader = decoder.read_info().map_err(unreadable)?;
     let (color, _) = reader.output_color_type();

@@ -43,8 +43,8 @@ pub fn decode(from: &Encoded, to: &mut Mat) -> Result<(), Error> {
     Ok(())
 }
 
-/// `image` must be BGR.
-pub fn encode(image: &Image, quality: u8) -> Result<Bytes, Error> {
+pub fn encode(image: &mut Image, quality: u8, scratch: &mut Mat) -> Result<Bytes, Error> {
+    image.make_bgr(scratch)?;
     let Size { width, height } = image.size();
     if width > MAX_SIDE || height > MAX_SIDE {
         let rule = "WebP has at most 16383 rows and columns";
@@ -53,7 +53,7 @@ pub fn encode(image: &Image, quality: u8) -> Result<Bytes, Error> {
     let pixels = image.mat().data_bytes()?;
     let (width, height) = (width as i32, height as i32);
     let mut output = std::ptr::null_mut();
-    // SAFETY: an `Image` that is BGR has `height` rows of `3 * width` bytes, without padding.
+    // SAFETY: an `Image` that is BGR, as it was made above, has `height` rows of `3 * width` bytes, without padding.
     let length = unsafe {
         WebPEncodeBGR(pixels.as_ptr(), width, height, width * 3, f32::from(quality), &raw mut output)
     };

@@ -27,16 +27,11 @@ impl RawFrames {
             (Some(width), Some(height)) => Some(Size::new(width, height)),
             (None, None) => config.raw_size,
             _ => {
-                let range = "`frame-width` and `frame-height` go together".into();
-                return Err(Error::Range {
-                    what: "the metadata",
-                    value: "has only one of them:".into(),
-                    range,
-                });
+                return Err(Error::Incomplete("the metadata `frame-width` and `frame-height` go together"));
             }
         };
         let format = match text(metadata, "pixel-format")? {
-            Some(name) => Some(PixelFormat::from_name(name).ok_or_else(|| {
+            Some(name) => Some(PixelFormat::from_name(&name.to_ascii_lowercase()).ok_or_else(|| {
                 let names: Vec<_> = PixelFormat::ALL.iter().map(|format| format.name()).collect();
                 let range = format!("one of {}", names.join(", "));
                 Error::Range { what: "the metadata `pixel-format`", value: format!("`{name}`"), range }
@@ -263,6 +258,18 @@ pub fn pressure(wire: &proto::Pressure, limits: &Limits) -> Result<(Pressure, Op
         }
     };
     Ok((pressure, max_fps))
+}
+
+/// The same with the mode that no mode stands for, and without a queue where there is none.
+pub fn stated(asked: proto::Pressure) -> proto::Pressure {
+    use proto::pressure::Mode;
+    match asked.mode() {
+        Mode::Unspecified | Mode::Lossless => {
+            proto::Pressure { mode: Mode::Lossless.into(), queue: 0, ..asked }
+        }
+        Mode::Latest => proto::Pressure { queue: 0, ..asked },
+        Mode::DropOldest => asked,
+    }
 }
 
 /// The limits as clients are told them.

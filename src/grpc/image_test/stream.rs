@@ -1,7 +1,7 @@
 //! One `Analyse` stream, from its first message to its last reply.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_stream::stream;
 use futures_util::{Stream, StreamExt};
@@ -14,14 +14,19 @@ use crate::error::Error;
 use crate::frame::{Encoded, Identity};
 use crate::grpc::proto::{self, MsgReply, MsgRequest};
 use crate::grpc::status;
-use crate::limits::Credit;
-use crate::pipeline::Pipeline;
+use crate::limits::{Budget, Credit, Share};
+use crate::pipeline::{Memory, Pipeline, spec};
 use crate::session::{self, Admission, End, Input, Options, Outcome, Processor, Work};
+
+/// How long a stream may take up a place without saying anything.
+const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 
 /// What a stream was granted when it began.
 #[derive(Clone, Copy)]
 struct Terms {
     options: Options,
+    /// As it was asked for.
+    pressure: proto::Pressure,
     bad_frames: BadFrames,
 }
 
@@ -39,22 +44,34 @@ struct Message {
     change: Option<proto::StreamConfig>,
 }
 
-/// What a message waits for: room for its frame, and the pipeline that it asks for.
+/// What a message waits for: the pipeline that it asks for, and room for its frame.
 struct Ticket {
-    credit: Option<Credit>,
     pipeline: Option<Result<Arc<Pipeline>, Error>>,
+    room: Option<Result<Room, Error>>,
+}
+
+/// Room for a frame among those being processed, and for its reply among what the stream may hold.
+struct Room {
+    credit: Credit,
+    share: Share,
 }
 
 /// What became of a message.
 struct Answer {
     identity: Identity,
+    /// Whether it had a frame, and not a configuration alone.
+    frame: bool,
     settings: Option<Box<proto::StreamSettings>>,
     result: Option<Result<Processed, Error>>,
+    /// Is held until the reply has left.
+    _share: Option<Share>,
 }
 
 /// What is done with messages.
 struct Frames {
     engine: Arc<Engine>,
+    /// What the stream may hold in frames and in replies that were not read.
+    held: Budget,
     lane: Lane,
     terms: Terms,
 }
@@ -70,8 +87,9 @@ pub fn replies(
         let _permit = permit;
         let drain = engine.drain().clone();
         // The stream is opened by its first message, so that a client may wait for our headers before it sends.
+        let late = Error::Timeout { what: "the stream's first message", seconds: FIRST_MESSAGE.as_secs() };
         let first = tokio::select! {
-            first = messages.next() => first,
+            first = tokio::time::timeout(FIRST_MESSAGE, messages.next()) => first.unwrap_or(Some(Err(late.into()))),
             () = drain.cancelled() => Some(Err(Error::Draining(String::new()).into())),
         };
         let mut first = match first {
@@ -92,7 +110,8 @@ pub fn replies(
             }
         };
         if configured {
-            yield Ok(MsgReply { settings: Some(frames.settings()), ..MsgReply::default() });
+            let settings = Some(frames.settings());
+            yield Ok(MsgReply { settings, answers_config: true, ..MsgReply::default() });
         }
         let terms = frames.terms;
         let first = (!configured || !first.img.is_empty()).then_some(Ok(first));
@@ -108,11 +127,12 @@ pub fn replies(
                     let dropped = Some(convert::dropped(run));
                     yield Ok(MsgReply { reply: processed, sequence: run.first, dropped, ..MsgReply::default() });
                 }
-                Ok(Outcome::Done(Answer { result: Some(Err(error)), identity, .. }))
+                Ok(Outcome::Done(Answer { result: Some(Err(error)), identity, frame, .. }))
                     if terms.bad_frames == BadFrames::EndStream =>
                 {
                     let (code, text) = status::describe(&error);
-                    yield Err(Status::new(code, format!("frame {}: {text}", identity.sequence)));
+                    let place = if frame { "frame" } else { "a configuration before frame" };
+                    yield Err(Status::new(code, format!("{place} {}: {text}", identity.sequence)));
                     return;
                 }
                 Ok(Outcome::Done(answer)) => yield Ok(answer.into_reply(&mut processed)),
@@ -121,7 +141,6 @@ pub fn replies(
                     let text = format!("; {processed} frames were processed, and all that came were answered");
                     yield Err(Error::Draining(text).into());
                 }
-                Err(End::Refused(error)) => yield Err(error.into()),
             }
         }
     }
@@ -130,7 +149,11 @@ pub fn replies(
 impl Message {
     fn of(mut request: MsgRequest, count: &mut u64, raw: RawFrames, engine: &Engine) -> Self {
         let came = Instant::now();
-        let change = request.config.take();
+        let mut change = request.config.take();
+        if let Some(text) = change.as_mut().and_then(|change| change.pipeline.as_mut()) {
+            // A longer text is refused whatever else stands in it, and need not be kept for that.
+            text.truncate(text.floor_char_boundary(4 * spec::MAX_TEXT + 4));
+        }
         let has_frame = change.is_none() || !request.img.is_empty();
         let index = *count;
         if has_frame {
@@ -147,6 +170,12 @@ impl Message {
 impl Input for Message {
     fn sequence(&self) -> Option<u64> {
         self.frame.is_some().then_some(self.identity.sequence)
+    }
+
+    fn bytes(&self) -> usize {
+        let picture = self.frame.as_ref().and_then(|frame| frame.as_ref().ok());
+        let text = self.change.as_ref().and_then(|change| change.pipeline.as_ref());
+        picture.map_or(0, |encoded| encoded.bytes.len()) + text.map_or(0, String::len)
     }
 
     fn without_frame(self) -> Option<Self> {
@@ -174,9 +203,14 @@ impl Frames {
                 return Err(Error::UnknownValue { what: "bad_frames", value: asked.bad_frames, allowed });
             }
         };
-        let terms = Terms { options: Options { window, pressure, max_fps }, bad_frames };
+        let terms = Terms {
+            pressure: asked.pressure.unwrap_or_default(),
+            options: Options { window, waiting_bytes: engine.limits().max_stream_bytes, pressure, max_fps },
+            bad_frames,
+        };
         let lane = Lane::new(Arc::clone(&engine), pipeline, reply);
-        Ok(Frames { engine, lane, terms })
+        let held = Budget::new(engine.limits().max_stream_bytes);
+        Ok(Frames { engine, held, lane, terms })
     }
 
     /// Changes what may be changed in mid-stream: all of it, or nothing.
@@ -208,16 +242,7 @@ impl Frames {
     }
 
     fn settings(&self) -> proto::StreamSettings {
-        use proto::pressure::Mode;
-        let Terms { options, bad_frames } = self.terms;
-        let (mode, queue) = match options.pressure {
-            session::Pressure::Lossless => (Mode::Lossless, 0),
-            session::Pressure::DropOldest(1) => (Mode::Latest, 1),
-            session::Pressure::DropOldest(queue) => {
-                (Mode::DropOldest, u32::try_from(queue).unwrap_or(u32::MAX))
-            }
-        };
-        let max_fps = options.max_fps.unwrap_or_default();
+        let Terms { options, pressure, bad_frames } = self.terms;
         let bad_frames = match bad_frames {
             BadFrames::Report => proto::BadFrames::Report,
             BadFrames::EndStream => proto::BadFrames::EndStream,
@@ -226,7 +251,7 @@ impl Frames {
             pipeline: self.lane.pipeline().text().to_owned(),
             reply_format: Some(convert::reply_format(self.lane.reply())),
             window: u32::try_from(options.window).unwrap_or(u32::MAX),
-            pressure: Some(proto::Pressure { mode: mode.into(), queue, max_fps }),
+            pressure: Some(convert::stated(pressure)),
             bad_frames: bad_frames.into(),
             limits: Some(convert::limits(self.engine.limits())),
         }
@@ -240,44 +265,70 @@ impl Processor for Frames {
     type Ticket = Ticket;
 
     fn admit(&self, message: &Message) -> Admission<Ticket> {
-        let engine = Arc::clone(&self.engine);
-        let cost = message.frame.as_ref().and_then(|frame| frame.as_ref().ok()).map(Encoded::cost);
+        let (engine, held, current) =
+            (Arc::clone(&self.engine), self.held.clone(), Arc::clone(self.lane.pipeline()));
+        let frame = message.frame.as_ref().and_then(|frame| frame.as_ref().ok());
+        let frame = frame.map(|encoded| (encoded.bytes.len(), encoded.size));
         let text = message.change.as_ref().and_then(|change| change.pipeline.clone());
         Box::pin(async move {
             let pipeline = match text {
                 Some(text) => Some(Arc::clone(&engine).pipeline(text).await),
                 None => None,
             };
-            let credit = match cost {
-                Some(cost) => Some(engine.credits().acquire(cost).await?),
+            let next = pipeline.as_ref().and_then(|pipeline| pipeline.as_ref().ok()).unwrap_or(&current);
+            let room = match frame.map(|(bytes, size)| (bytes, next.memory(size))) {
+                Some((bytes, Ok(Memory { picture }))) => {
+                    let share = held.take(bytes.saturating_add(picture)).await;
+                    let work = bytes.saturating_add(picture.saturating_mul(2));
+                    Some(Ok(Room { credit: engine.credits().acquire(work).await, share }))
+                }
+                Some((_, Err(error))) => Some(Err(error)),
                 None => None,
             };
-            Ok(Ticket { credit, pipeline })
+            Ticket { pipeline, room }
         })
     }
 
     fn process(&mut self, message: Message, ticket: Ticket) -> Work<Answer> {
         let Message { identity, came, frame, change } = message;
-        let Ticket { credit, pipeline } = ticket;
-        let changed = change.map(|change| self.change(&change, pipeline).map(|()| Box::new(self.settings())));
-        let (settings, frame) = match changed {
-            Some(Err(error)) => {
-                return Work::Done(Answer { identity, settings: None, result: Some(Err(error)) });
-            }
-            Some(Ok(settings)) => (Some(settings), frame),
-            None => (None, frame),
+        let changed = change.map(|change| self.change(&change, ticket.pipeline));
+        let frame_came = frame.is_some();
+        let (settings, refused) = match changed {
+            Some(Ok(())) => (Some(Box::new(self.settings())), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
         };
-        let begun = match (frame, credit) {
-            (Some(Ok(encoded)), Some(credit)) => self.lane.begin(identity, encoded, credit, came),
-            (Some(Err(error)), _) => {
-                return Work::Done(Answer { identity, settings, result: Some(Err(error)) });
-            }
-            (_, _) => return Work::Done(Answer { identity, settings, result: None }),
+        let answer = |result| {
+            Work::Done(Answer {
+                identity,
+                frame: frame_came,
+                settings: settings.clone(),
+                result,
+                _share: None,
+            })
         };
-        match begun {
-            Begun::Done(processed) => Work::Done(Answer { identity, settings, result: Some(Ok(processed)) }),
+        let (encoded, Room { credit, mut share }) = match (refused, frame, ticket.room) {
+            (Some(error), ..) | (_, Some(Err(error)), _) | (_, _, Some(Err(error))) => {
+                return answer(Some(Err(error)));
+            }
+            (None, Some(Ok(encoded)), Some(Ok(room))) => (encoded, room),
+            (None, ..) => return answer(None),
+        };
+        match self.lane.begin(identity, encoded, credit, came) {
+            Begun::Done(done) => {
+                share.shrink(done.picture_bytes());
+                Work::Done(Answer {
+                    identity,
+                    frame: true,
+                    settings,
+                    result: Some(Ok(done)),
+                    _share: Some(share),
+                })
+            }
             Begun::Work(work) => Work::Running(AbortOnDropHandle::new(tokio::spawn(async move {
-                Answer { identity, settings, result: Some(work.run().await) }
+                let result = work.run().await;
+                share.shrink(result.as_ref().map_or(0, Processed::picture_bytes));
+                Answer { identity, frame: true, settings, result: Some(result), _share: Some(share) }
             }))),
         }
     }
@@ -285,9 +336,12 @@ impl Processor for Frames {
 
 impl Answer {
     fn into_reply(self, processed: &mut i32) -> MsgReply {
-        let Answer { identity: Identity { sequence, timestamp_us, .. }, settings, result } = self;
+        let Answer { identity, frame, settings, result, .. } = self;
+        let (sequence, timestamp_us) =
+            if frame { (identity.sequence, identity.timestamp_us) } else { Default::default() };
         let settings = settings.map(|settings| *settings);
-        let mut reply = MsgReply { sequence, timestamp_us, settings, ..MsgReply::default() };
+        let mut reply =
+            MsgReply { sequence, timestamp_us, settings, answers_config: !frame, ..MsgReply::default() };
         match result {
             Some(Ok(done)) => {
                 *processed = processed.saturating_add(1);

@@ -7,7 +7,7 @@ use opencv::video::{self, BackgroundSubtractorKNN, BackgroundSubtractorMOG2};
 
 use super::kept::Shape;
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::{Frame, Size};
 use crate::pipeline::param::{Args, Param, Range};
 use crate::pipeline::stage::{Group, Stage, StageKind, StageWorker};
 
@@ -82,6 +82,11 @@ impl Stage for Background {
 
     fn is_stateful(&self) -> bool {
         true
+    }
+
+    fn kept_bytes(&self, input: Size) -> u64 {
+        // Five Gaussians for each pixel, or as many samples.
+        u64::from(input.width) * u64::from(input.height) * 100
     }
 }
 

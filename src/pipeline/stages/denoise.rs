@@ -5,6 +5,7 @@ use opencv::photo;
 use opencv::prelude::*;
 
 use crate::error::Error;
+use crate::frame::Size;
 use crate::pipeline::param::{Args, Param, Range};
 use crate::pipeline::stage::{Group, Stage, StageKind, StageWorker, on_image};
 
@@ -30,6 +31,9 @@ pub const KIND: StageKind = StageKind {
 /// every row costs OpenCV search * search * patch * patch steps before its first pixel, and a picture of one
 /// column hours.
 const TALL: i32 = 4;
+
+/// Pixels times positions of the search: some ten seconds of a thread, which nothing can interrupt.
+const MOST_WORK: u64 = 1_200_000_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Denoise {
@@ -60,6 +64,19 @@ impl Stage for Denoise {
             denoise.apply(&wide, &mut clean)?;
             core::transpose(&clean, to)
         })
+    }
+
+    fn output_size(&self, input: Size) -> Result<Size, Error> {
+        let positions = u64::from(self.search.unsigned_abs()).pow(2);
+        let work = u64::from(input.width) * u64::from(input.height) * positions;
+        if work > MOST_WORK {
+            let Size { width, height } = input;
+            let reason = format!(
+                "{width}x{height} pixels times a search of {positions} places are {work}, and the limit is {MOST_WORK}"
+            );
+            return Err(Error::Stage { stage: KIND.name, reason });
+        }
+        Ok(input)
     }
 }
 

@@ -5,7 +5,7 @@ use opencv::prelude::*;
 
 use super::kept::Shape;
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::{Frame, Size};
 use crate::pipeline::param::{Args, Param, Range};
 use crate::pipeline::stage::{Group, Stage, StageKind, StageWorker};
 
@@ -35,6 +35,11 @@ impl Stage for Difference {
 
     fn is_stateful(&self) -> bool {
         true
+    }
+
+    fn kept_bytes(&self, input: Size) -> u64 {
+        // The picture before.
+        u64::from(input.width) * u64::from(input.height) * 3
     }
 }
 

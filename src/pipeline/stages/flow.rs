@@ -7,7 +7,7 @@ use opencv::video;
 
 use super::kept::Shape;
 use crate::error::Error;
-use crate::frame::{Frame, Measure};
+use crate::frame::{Frame, Measure, Size};
 use crate::pipeline::param::{Args, Color, Param, Range};
 use crate::pipeline::stage::{Colors, Group, Stage, StageKind, StageWorker};
 
@@ -84,6 +84,11 @@ impl Stage for Flow {
 
     fn is_stateful(&self) -> bool {
         true
+    }
+
+    fn kept_bytes(&self, input: Size) -> u64 {
+        // The picture before, and Farnebäck's fields of floats for both.
+        u64::from(input.width) * u64::from(input.height) * 70
     }
 
     fn colors(&self) -> Colors {

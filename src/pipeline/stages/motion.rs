@@ -8,7 +8,7 @@ use opencv::video::{self, BackgroundSubtractorMOG2};
 use super::kept::Shape;
 use super::marks;
 use crate::error::Error;
-use crate::frame::{Frame, Measure};
+use crate::frame::{self, Frame, Measure};
 use crate::pipeline::param::{Args, Color, Param, Range};
 use crate::pipeline::stage::{Group, Stage, StageKind, StageWorker};
 
@@ -92,6 +92,11 @@ impl Stage for Motion {
 
     fn is_stateful(&self) -> bool {
         true
+    }
+
+    fn kept_bytes(&self, input: frame::Size) -> u64 {
+        // Five Gaussians for each pixel, at most.
+        u64::from(input.width) * u64::from(input.height) * 100
     }
 }
 

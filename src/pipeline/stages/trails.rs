@@ -6,7 +6,7 @@ use opencv::prelude::*;
 
 use super::kept::Shape;
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::{Frame, Size};
 use crate::pipeline::param::{Args, Param, Range};
 use crate::pipeline::stage::{Group, Stage, StageKind, StageWorker};
 
@@ -48,6 +48,11 @@ impl Stage for Trails {
 
     fn is_stateful(&self) -> bool {
         true
+    }
+
+    fn kept_bytes(&self, input: Size) -> u64 {
+        // Three floats for each pixel, at most.
+        u64::from(input.width) * u64::from(input.height) * 12
     }
 }
 
