@@ -19,11 +19,11 @@ Examples:
   frameserve-client doctor
 
 Exit codes:
-  0    every frame came back (or was dropped by the --pressure or --max-fps that was asked for)
+  0    every frame came back, or was dropped as --pressure and --max-fps allow
   1    wrong usage, or a file or device could not be read or written
   2    the server could not be reached
-  3    the server refused the stream, or ended it
-  4    some frames failed in the server; the others came back
+  3    the server refused the stream or ended it, or the connection to it was lost
+  4    some frames failed in the server, or a --change was refused; the other frames came back
   5    a reply could not be understood
   130  interrupted by Ctrl-C; what had come back until then was written";
 
@@ -42,7 +42,10 @@ Outputs (-o):
   DIRECTORY/                pictures, in the reply's own bytes; none for a frame that was dropped
                             or failed (of several sources: one video each, see --output-kind)
   FILE.y4m, -               y4m; `-` is standard output
+  FILE.png, .jpg ...        the picture that comes back for a source of a single frame
   (none)                    nothing but what --contact-sheet and --detections ask for
+A directory that ends with / is made where there is none; the one that a file is to lie in must be there.
+A file is made when the first picture for it comes back.
 
 Examples:
   frameserve-client stream in.mp4 -o out.mp4 --pipeline 'resize=640x360 | canny=50,150'
@@ -53,7 +56,7 @@ Examples:
   ffmpeg -loglevel error -i in.mp4 -f yuv4mpegpipe - | frameserve-client stream - -o - | ffplay -
   frameserve-client stream test:1920x1080@60 --frames 600 --streams 4 --reply none
 
-Frames that fail are counted and the first of them reported, and end the program with code 4.
+Frames that fail are counted and the first of them reported, and the program's exit code is then 4.
 See also: frameserve-client --help (exit codes), frameserve-client pipelines (stages).";
 
 /// Sends video through a frameserve server and collects what comes back.
@@ -181,7 +184,8 @@ pub struct ConfigArgs {
     /// Otherwise the server's default.
     #[arg(short, long, value_name = "TEXT")]
     pub pipeline: Option<String>,
-    /// Change the pipeline exactly at a frame, counted from 0; can be given several times.
+    /// Change the pipeline exactly at a frame, counted from 0, or at the next one where that one is dropped; can
+    /// be given several times.
     #[arg(long, value_name = "FRAME:PIPELINE")]
     pub change: Vec<Change>,
     /// How frames travel: auto (JPEG, PNG and WebP pictures as they are, everything else as JPEG), jpeg, png,
@@ -205,7 +209,7 @@ pub struct ConfigArgs {
     /// drop-oldest=N (N wait). Otherwise lossless, and latest for live sources.
     #[arg(long, value_name = "MODE", value_parser = values::pressure)]
     pub pressure: Option<Pressure>,
-    /// Let the server drop frames that come faster than this.
+    /// Let the server drop frames, evenly, where it reads them faster than this.
     #[arg(long, value_name = "FPS", value_parser = values::max_fps)]
     pub max_fps: Option<f64>,
     /// What a frame that fails does: report (the stream goes on) or end (it ends with the error).
