@@ -108,6 +108,12 @@ async fn exit_codes_tell_what_happened() {
         ("stream test:64x48 -p nonsense", 3, "nonsense"),
         ("stream test:64x48 --frames 9 --change 4:nonsense", 4, "frame 4 failed"),
         ("stream test:64x48 --frames 9 --change 4:nonsense --bad-frames end", 3, "ended the stream"),
+        (
+            "stream test:64x48 --frames 9 --max-fps 0.01 --change 4:gray",
+            0,
+            "9 in, 1 out, 8 dropped, 0 failed",
+        ),
+        ("stream test:64x48 --frames 9 --max-fps 0.01 --change 4:nonsense", 4, "a change was refused"),
     ] {
         let output = place.client(words);
         assert_eq!(code(&output), expected, "{words}: {}", said(&output));
