@@ -36,9 +36,9 @@ checks:
 	$(cargo) clippy --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(cargo) doc --no-deps --lib --document-private-items $(features)
 
-bench: ## the benchmarks
+bench: ## the benchmarks; BENCH='limit peer --seconds 3' for some of them, BENCH='--write BENCHMARKS.md' to keep the result
 	@scripts/setup bench
-	$(cargo) bench $(features)
+	$(cargo) bench $(features) -- $(BENCH)
 
 fuzz: setup ## each fuzz target for a minute; FUZZ_SECONDS=600 for longer
 	@scripts/fuzz

@@ -93,7 +93,6 @@ async fn exit_codes_tell_what_happened() {
         ("stream test:64x48 --server 127.0.0.1:1", 2, "frameserve-server --listen 127.0.0.1:1"),
         ("pipelines --server 127.0.0.1:1", 2, "frameserve-server"),
         ("doctor --server 127.0.0.1:1", 2, "frameserve-server"),
-        ("pipelines --offline", 0, "edges-overlay"),
         ("stream test:64x48 -p nonsense", 3, "nonsense"),
         ("stream test:64x48 --frames 9 --change 4:nonsense", 4, "frame 4 failed"),
         ("stream test:64x48 --frames 9 --change 4:nonsense --bad-frames end", 3, "ended the stream"),
@@ -101,6 +100,18 @@ async fn exit_codes_tell_what_happened() {
         let output = place.client(words);
         assert_eq!(code(&output), expected, "{words}: {}", said(&output));
         assert!(said(&output).contains(words_said), "{words}: {}", said(&output));
+    }
+    place.server.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_are_listed_with_and_without_a_server() {
+    let place = Place::new().await;
+    for words in ["pipelines canny", "pipelines canny --offline"] {
+        let output = place.client(words);
+        let listed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(code(&output), 0, "{words}: {}", said(&output));
+        assert!(listed.contains("0 to 10000; 150 if not given"), "{words}: {listed}");
     }
     place.server.ended().await;
 }

@@ -7,7 +7,7 @@ use opencv::prelude::*;
 use crate::error::Error;
 use crate::frame::Size;
 use crate::pipeline::param::{Args, Color, Param, Range};
-use crate::pipeline::stage::{Colors, Group, Stage, StageKind, StageWorker, on_image};
+use crate::pipeline::stage::{Colors, Group, Stage, StageKind, StageWorker, on_frame};
 
 pub const KIND: StageKind = StageKind {
     name: "resize",
@@ -68,7 +68,13 @@ impl Stage for Resize {
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
         let resize = *self;
         let mut part = Mat::default();
-        on_image(move |from, to| resize.apply(from, to, &mut part))
+        on_frame(move |frame, scratch| {
+            // A decoder that was told what is enough may have brought it to this size already.
+            if frame.image.size() == resize.size {
+                return Ok(());
+            }
+            frame.image.update(scratch, |from, to| resize.apply(from, to, &mut part))
+        })
     }
 
     fn output_size(&self, _: Size) -> Result<Size, Error> {
