@@ -1,6 +1,7 @@
 # The server:             docker build -t frameserve .
 #   without libtorch:     docker build -t frameserve --build-arg TORCH=none .
 # The client:             docker build -t frameserve-client --target client .
+# BuildKit, which is Docker's default, builds only what the wanted image needs; the old builder builds all above it.
 
 FROM rust:1.95-bookworm AS sources
 ENV PIP_NO_CACHE_DIR=1
