@@ -58,16 +58,13 @@ impl<I: Input, E: Send + 'static> Inbox<I, E> {
     }
 
     async fn fill(self: Arc<Self>, source: impl Stream<Item = Result<I, E>> + Send, mut pace: Option<Pace>) {
+        let _closing = Closing(Arc::clone(&self));
         let mut source = std::pin::pin!(source);
         while let Some(input) = source.next().await {
             for item in pace::keep(&mut pace, input) {
                 match item {
                     Ok(item) => self.with(|queue| queue.put(item, self.room)),
-                    Err(error) => {
-                        self.with(|queue| queue.end = Some(Some(error)));
-                        self.filled.notify_one();
-                        return;
-                    }
+                    Err(error) => return self.with(|queue| queue.end = Some(Some(error))),
                 }
             }
             self.filled.notify_one();
@@ -75,8 +72,6 @@ impl<I: Input, E: Send + 'static> Inbox<I, E> {
                 self.taken.notified().await;
             }
         }
-        self.with(|queue| queue.end = Some(None));
-        self.filled.notify_one();
     }
 
     async fn take(&self) -> Option<Result<Item<I>, E>> {
@@ -100,6 +95,16 @@ impl<I: Input, E: Send + 'static> Inbox<I, E> {
 
     fn with<R>(&self, operation: impl FnOnce(&mut Queue<I, E>) -> R) -> R {
         operation(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Closes an inbox when its reader is done, however that comes: nobody is to wait for what can't come.
+struct Closing<I: Input, E: Send + 'static>(Arc<Inbox<I, E>>);
+
+impl<I: Input, E: Send + 'static> Drop for Closing<I, E> {
+    fn drop(&mut self) {
+        self.0.with(|queue| _ = queue.end.get_or_insert(None));
+        self.0.filled.notify_one();
     }
 }
 

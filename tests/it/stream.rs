@@ -216,7 +216,8 @@ async fn a_client_that_goes_away_frees_everything() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(1), gone).await.expect("it is still open after a second");
+    // It takes milliseconds; the machine that runs the tests may be busy.
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it is still open");
     gate.open(1);
     let (replies, status) = exchange(&mut server.client().await, vec![gray(1); 3]).await;
     status.unwrap();
