@@ -138,7 +138,7 @@ pub fn replies(
                 Ok(Outcome::Done(answer)) => yield Ok(answer.into_reply(&mut processed)),
                 Err(End::Source(error)) => yield Err(status::of_stream(error)),
                 Err(End::Drained) => {
-                    let text = format!("; {processed} frames were processed, and all that came were answered");
+                    let text = format!("; {processed} frames were processed, and all that were read are answered");
                     yield Err(Error::Draining(text).into());
                 }
             }
