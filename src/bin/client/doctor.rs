@@ -106,13 +106,14 @@ fn names(described: &DescribeReply) -> String {
     names.join(", ")
 }
 
-fn limit_rows(limits: &Limits) -> [(&'static str, String); 6] {
+fn limit_rows(limits: &Limits) -> [(&'static str, String); 7] {
     [
         ("most streams", limits.max_streams.to_string()),
         ("largest window", format!("{} frames", limits.max_window)),
         ("largest queue", format!("{} frames", limits.max_queue)),
         ("largest picture", format!("{} megapixels", short(limits.max_pixels as f64 / 1e6))),
         ("largest message", format!("{} MiB", short(limits.max_message_bytes as f64 / 1_048_576.0))),
+        ("most held", format!("{} MiB a stream", short(limits.max_stream_bytes as f64 / 1_048_576.0))),
         ("most stages", limits.max_stages.to_string()),
     ]
 }

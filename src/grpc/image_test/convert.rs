@@ -282,6 +282,7 @@ pub fn limits(limits: &Limits) -> proto::Limits {
         max_message_bytes: limits.max_message_bytes as u64,
         max_streams: number(limits.max_streams),
         max_stages: number(limits.max_stages),
+        max_stream_bytes: limits.max_stream_bytes as u64,
     }
 }
 
