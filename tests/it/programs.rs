@@ -93,6 +93,12 @@ fn a_python_client_gets_what_the_protocol_promises() {
     Program::start(&[]).python("stream_client.py", &[&video("carphone_pristine.mp4")]);
 }
 
+#[test]
+fn every_stage_is_opencvs_over_the_wire_too() {
+    // Frames of a stream come to several threads there, and stateful stages must not be able to tell.
+    Program::start(&["--threads", "3"]).python("stages.py", &["--videos", &video("")]);
+}
+
 #[tokio::test]
 async fn sigterm_drains() {
     let mut server = Program::start(&[]);

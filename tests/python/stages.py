@@ -19,6 +19,8 @@ pb, services = stubs.load()
 
 TIMEOUT_SECONDS = 120
 MESSAGE_BYTES = 64 << 20
+# The references count on 25 frames a second.
+FRAME_US = 40_000
 # Faults of one case that are printed.
 MOST_FAULTS = 5
 
@@ -72,7 +74,7 @@ def stream(stub, text, frames):
         yield pb.MsgRequest(
             config=pb.StreamConfig(pipeline=text, reply_format=pb.ReplyFormat(encoding=pb.PNG))
         )
-        for frame in frames:
+        for number, frame in enumerate(frames):
             height, width = frame.shape[:2]
             yield pb.MsgRequest(
                 img=frame.tobytes(),
@@ -80,6 +82,7 @@ def stream(stub, text, frames):
                 width=width,
                 height=height,
                 pixel_format=pb.GRAY8 if frame.ndim == 2 else pb.BGR24,
+                timestamp_us=number * FRAME_US,
             )
 
     return list(stub.Analyse(requests(), timeout=TIMEOUT_SECONDS))[1:]

@@ -1,6 +1,6 @@
 //! `background`: what differs from the scene as it usually is.
 
-use opencv::core::{Mat, Ptr, Scalar};
+use opencv::core::{self, Mat, Ptr, Scalar};
 use opencv::imgproc;
 use opencv::prelude::*;
 use opencv::video::{self, BackgroundSubtractorKNN, BackgroundSubtractorMOG2};
@@ -92,7 +92,8 @@ impl Stage for Background {
 
 enum Model {
     Mog2(Ptr<BackgroundSubtractorMOG2>),
-    Knn(Ptr<BackgroundSubtractorKNN>),
+    /// With the number of frames that it has seen.
+    Knn(Ptr<BackgroundSubtractorKNN>, i32),
 }
 
 impl Model {
@@ -103,7 +104,7 @@ impl Model {
                 Model::Mog2(video::create_background_subtractor_mog2(history, threshold, shadows)?)
             }
             Method::Knn(threshold) => {
-                Model::Knn(video::create_background_subtractor_knn(history, threshold, shadows)?)
+                Model::Knn(video::create_background_subtractor_knn(history, threshold, shadows)?, 0)
             }
         })
     }
@@ -111,7 +112,13 @@ impl Model {
     fn apply(&mut self, from: &Mat, mask: &mut Mat) -> opencv::Result<()> {
         match self {
             Model::Mog2(model) => BackgroundSubtractorMOG2Trait::apply_def(model, from, mask),
-            Model::Knn(model) => BackgroundSubtractorTrait::apply_def(model, from, mask),
+            Model::Knn(model, seen) => {
+                // It draws from its thread's random numbers. Frames of one stream come to one thread and another,
+                // and the same video is to give the same result.
+                core::set_rng_seed(*seen)?;
+                *seen = seen.wrapping_add(1);
+                BackgroundSubtractorTrait::apply_def(model, from, mask)
+            }
         }
     }
 }

@@ -14,7 +14,9 @@ def background(method, foreground=False, **options):
         else:
             model = cv2.createBackgroundSubtractorMOG2(**options)
         results = []
-        for frame in frames:
+        for number, frame in enumerate(frames):
+            # KNN draws random numbers, and what they begin with is a part of the operation.
+            cv2.setRNGSeed(number)
             mask = model.apply(frame)
             if foreground:
                 frame[mask <= 200] = 0
