@@ -34,10 +34,17 @@ impl Pace {
 }
 
 /// An input as it is, or dropped because it came too soon; then what remains of it follows.
-pub fn keep<I: Input, E>(pace: &mut Option<Pace>, input: Result<I, E>) -> Vec<Result<Item<I>, E>> {
+pub fn keep<I: Input, E>(
+    pace: &mut Option<Pace>,
+    input: Result<I, E>,
+) -> impl Iterator<Item = Result<Item<I>, E>> + use<I, E> {
+    split(pace, input).into_iter().flatten()
+}
+
+fn split<I: Input, E>(pace: &mut Option<Pace>, input: Result<I, E>) -> [Option<Result<Item<I>, E>>; 2] {
     let input = match input {
         Ok(input) => input,
-        Err(error) => return vec![Err(error)],
+        Err(error) => return [Some(Err(error)), None],
     };
     let frame = input.sequence().is_some();
     let late_enough = !frame || pace.as_mut().is_none_or(|pace| pace.admits(Instant::now()));
@@ -45,9 +52,9 @@ pub fn keep<I: Input, E>(pace: &mut Option<Pace>, input: Result<I, E>) -> Vec<Re
         Some(sequence) if !late_enough => {
             let dropped = Item::Dropped(Run::of(sequence, DropReason::Rate));
             let rest = input.without_frame().map(Item::Input);
-            [dropped].into_iter().chain(rest).map(Ok).collect()
+            [Some(Ok(dropped)), rest.map(Ok)]
         }
-        _ => vec![Ok(Item::Input(input))],
+        _ => [Some(Ok(Item::Input(input))), None],
     }
 }
 

@@ -88,23 +88,26 @@ impl Talk {
     }
 
     /// The status with which the stream ends, once replies still to come are read.
-    pub async fn end(mut self) -> (Vec<MsgReply>, Result<(), Status>) {
+    pub async fn end(self) -> (Vec<MsgReply>, Result<(), Status>) {
         drop(self.requests);
-        let mut replies = Vec::new();
-        loop {
-            match self.replies.message().await {
-                Ok(Some(reply)) => replies.push(reply),
-                Ok(None) => return (replies, Ok(())),
-                Err(status) => return (replies, Err(status)),
-            }
+        read_all(self.replies).await
+    }
+}
+
+async fn read_all(mut stream: Streaming<MsgReply>) -> (Vec<MsgReply>, Result<(), Status>) {
+    let mut replies = Vec::new();
+    loop {
+        match stream.message().await {
+            Ok(Some(reply)) => replies.push(reply),
+            Ok(None) => return (replies, Ok(())),
+            Err(status) => return (replies, Err(status)),
         }
     }
 }
 
 /// Sends all of it, then reads all replies.
 pub async fn exchange(client: &mut Client, requests: Vec<MsgRequest>) -> (Vec<MsgReply>, Result<(), Status>) {
-    let talk = Talk::new(client).await;
-    let Talk { requests: send, replies } = talk;
+    let Talk { requests: send, replies } = Talk::new(client).await;
     let sending = tokio::spawn(async move {
         for request in requests {
             if send.send(request).await.is_err() {
@@ -112,8 +115,7 @@ pub async fn exchange(client: &mut Client, requests: Vec<MsgRequest>) -> (Vec<Ms
             }
         }
     });
-    let (_closed, _) = mpsc::channel(1);
-    let ended = Talk { requests: _closed, replies }.end().await;
+    let ended = read_all(replies).await;
     sending.await.unwrap();
     ended
 }
