@@ -70,6 +70,12 @@ impl PixelFormat {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
+    /// The error for a name that is none of a format; `what` says where it stood.
+    pub fn unknown(what: &'static str, name: &str) -> Error {
+        let names = Self::ALL.map(PixelFormat::name).join(", ");
+        Error::Range { what, value: format!("`{name}`"), range: format!("one of {names}") }
+    }
+
     /// Bytes of a frame of this size, which must be one that the format can have.
     pub fn byte_len(self, size: Size) -> Result<u64, Error> {
         let Size { width, height } = size;

@@ -158,34 +158,29 @@ impl Settings {
         table.try_into().map_err(|error| format!("{shown}: {error}"))
     }
 
-    /// The settings as a file, with the defaults filled in.
-    pub fn to_toml(&self) -> String {
-        let or = |seconds: Option<f64>, default: Duration| Some(seconds.unwrap_or(default.as_secs_f64()));
-        let default = Config::default();
-        let Limits { max_window, max_queue, max_pixels, max_message_bytes, .. } = default.limits;
-        let Limits { max_streams, max_stages, max_jobs, max_job_bytes, max_stream_bytes, .. } =
-            default.limits;
-        let transport = default.transport;
+    /// The settings as a file, with what `config`, which was made of them, has in place of those that are not set.
+    pub fn to_toml(&self, config: &Config) -> String {
+        let Config { limits, transport, .. } = config;
         let filled = Settings {
-            listen: if self.listen.is_empty() { default.listen } else { self.listen.clone() },
-            default_pipeline: Some(self.default_pipeline.clone().unwrap_or(default.default_pipeline)),
-            threads: self.threads.or(Some(default.threads)),
-            window: self.window.or(Some(default.default_window)),
-            max_window: self.max_window.or(Some(max_window)),
-            max_queue: self.max_queue.or(Some(max_queue)),
-            max_pixels: self.max_pixels.or(Some(max_pixels)),
-            max_message_bytes: self.max_message_bytes.or(Some(max_message_bytes)),
-            max_streams: self.max_streams.or(Some(max_streams)),
-            max_stages: self.max_stages.or(Some(max_stages)),
-            max_jobs: self.max_jobs.or(Some(max_jobs)),
-            max_job_bytes: self.max_job_bytes.or(Some(max_job_bytes)),
-            max_stream_bytes: self.max_stream_bytes.or(Some(max_stream_bytes)),
-            stream_window_bytes: self.stream_window_bytes.or(Some(transport.stream_window)),
-            streams_per_connection: self.streams_per_connection.or(Some(transport.streams_per_connection)),
-            max_connections: self.max_connections.or(Some(transport.max_connections)),
-            keepalive: or(self.keepalive, transport.keepalive),
-            keepalive_timeout: or(self.keepalive_timeout, transport.keepalive_timeout),
-            drain_timeout: or(self.drain_timeout, default.drain_timeout),
+            listen: config.listen.clone(),
+            default_pipeline: Some(config.default_pipeline.clone()),
+            threads: Some(config.threads),
+            window: Some(config.default_window),
+            max_window: Some(limits.max_window),
+            max_queue: Some(limits.max_queue),
+            max_pixels: Some(limits.max_pixels),
+            max_message_bytes: Some(limits.max_message_bytes),
+            max_streams: Some(limits.max_streams),
+            max_stages: Some(limits.max_stages),
+            max_jobs: Some(limits.max_jobs),
+            max_job_bytes: Some(limits.max_job_bytes),
+            max_stream_bytes: Some(limits.max_stream_bytes),
+            stream_window_bytes: Some(transport.stream_window),
+            streams_per_connection: Some(transport.streams_per_connection),
+            max_connections: Some(transport.max_connections),
+            keepalive: Some(transport.keepalive.as_secs_f64()),
+            keepalive_timeout: Some(transport.keepalive_timeout.as_secs_f64()),
+            drain_timeout: Some(config.drain_timeout.as_secs_f64()),
             log: Some(self.log().to_owned()),
             log_format: Some(self.log_format()),
             ..self.clone()
@@ -279,13 +274,7 @@ fn raw_size(text: &str) -> Result<Size, Error> {
 }
 
 fn raw_format(name: &str) -> Result<PixelFormat, Error> {
-    let names: Vec<_> = PixelFormat::ALL.iter().map(|format| format.name()).collect();
-    let range = format!("one of {}", names.join(", "));
-    PixelFormat::from_name(name).ok_or(Error::Range {
-        what: "--raw-format",
-        value: format!("`{name}`"),
-        range,
-    })
+    PixelFormat::from_name(name).ok_or_else(|| PixelFormat::unknown("--raw-format", name))
 }
 
 fn seconds(what: &'static str, value: Option<f64>, default: Duration) -> Result<Duration, Error> {

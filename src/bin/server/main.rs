@@ -43,8 +43,7 @@ fn run(args: Args) -> Result<(), Failure> {
     let settings = Settings::merge(args).map_err(Failure::Settings)?;
     let config = settings.config()?;
     if print {
-        config.validate()?;
-        print!("{}", settings.to_toml());
+        print!("{}", settings.to_toml(&config.validate()?));
         return Ok(());
     }
     log(&settings)?;

@@ -31,11 +31,10 @@ impl RawFrames {
             }
         };
         let format = match text(metadata, "pixel-format")? {
-            Some(name) => Some(PixelFormat::from_name(&name.to_ascii_lowercase()).ok_or_else(|| {
-                let names: Vec<_> = PixelFormat::ALL.iter().map(|format| format.name()).collect();
-                let range = format!("one of {}", names.join(", "));
-                Error::Range { what: "the metadata `pixel-format`", value: format!("`{name}`"), range }
-            })?),
+            Some(name) => Some(
+                PixelFormat::from_name(&name.to_ascii_lowercase())
+                    .ok_or_else(|| PixelFormat::unknown("the metadata `pixel-format`", name))?,
+            ),
             None => config.raw_format,
         };
         Ok(RawFrames { size, format })
