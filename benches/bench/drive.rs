@@ -10,12 +10,12 @@ use frameserve::grpc::proto::{MsgReply, StreamConfig};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::Result;
 use crate::args::Task;
 use crate::clips::Clip;
 use crate::look::Look;
 use crate::pairs::quantile;
 use crate::process::{self, Server};
+use crate::{Result, Setting};
 
 /// What is to be sent where.
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,6 +89,12 @@ impl Clock {
 }
 
 impl Load {
+    /// One stream for as long as the setting says.
+    pub fn one_stream(setting: &Setting, clip: &Clip, pipeline: &str, window: u32) -> Load {
+        let (clip, pipeline) = (clip.clone(), pipeline.into());
+        Load { url: String::new(), clip, pipeline, streams: 1, window, span: setting.span }
+    }
+
     /// Has it done by a process of its own; with what it returns comes the server's processor time, in seconds a
     /// frame.
     pub fn run(self, server: &Server, core: Option<usize>) -> Result<(Driven, f64)> {

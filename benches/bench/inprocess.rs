@@ -11,12 +11,12 @@ use frameserve::pipeline::names::Names;
 use frameserve::pipeline::{Passage, Pipeline};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::args::Task;
 use crate::clips::Clip;
 use crate::drive::{Clock, Span};
 use crate::pairs::quantile;
 use crate::process;
+use crate::{Result, Setting};
 
 /// What is to be done.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +38,11 @@ pub struct Repeated {
 }
 
 impl Work {
+    /// For as long as the setting says.
+    pub fn of(setting: &Setting, clip: &Clip, pipeline: &str) -> Work {
+        Work { clip: clip.clone(), pipeline: pipeline.into(), span: setting.span }
+    }
+
     /// Has it done by a process of its own.
     pub fn run(self, core: Option<usize>) -> Result<Repeated> {
         process::ask(&Task::InProcess(self), core)

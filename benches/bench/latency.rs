@@ -27,21 +27,13 @@ pub fn measure(setting: &Setting) -> Result<String> {
         for pipeline in PIPELINES {
             let mut p99 = Vec::new();
             let served = || {
-                let load = Load {
-                    url: String::new(),
-                    clip: clip.clone(),
-                    pipeline: pipeline.into(),
-                    streams: 1,
-                    window: 1,
-                    span: setting.span,
-                };
+                let load = Load::one_stream(setting, clip, pipeline, 1);
                 let (driven, cpu) = load.run(&server, setting.cores.client)?;
                 p99.push(driven.p99);
                 Ok(Sample { value: driven.p50, cpu })
             };
             let possible = || {
-                let work = Work { clip: clip.clone(), pipeline: pipeline.into(), span: setting.span };
-                let repeated = work.run(setting.cores.server)?;
+                let repeated = Work::of(setting, clip, pipeline).run(setting.cores.server)?;
                 Ok(Sample { value: repeated.p50, cpu: repeated.cpu })
             };
             let pairs = Pairs::measure(setting.pairs, served, possible)?;

@@ -26,20 +26,12 @@ pub fn measure(setting: &Setting) -> Result<String> {
     for clip in [&setting.clips.easy, &setting.clips.hard] {
         for pipeline in PIPELINES {
             let served = || {
-                let load = Load {
-                    url: String::new(),
-                    clip: clip.clone(),
-                    pipeline: pipeline.into(),
-                    streams: 1,
-                    window: WINDOW,
-                    span: setting.span,
-                };
+                let load = Load::one_stream(setting, clip, pipeline, WINDOW);
                 let (driven, cpu) = load.run(&server, setting.cores.client)?;
                 Ok(Sample { value: driven.fps, cpu })
             };
             let possible = || {
-                let work = Work { clip: clip.clone(), pipeline: pipeline.into(), span: setting.span };
-                let repeated = work.run(setting.cores.server)?;
+                let repeated = Work::of(setting, clip, pipeline).run(setting.cores.server)?;
                 Ok(Sample { value: repeated.fps, cpu: repeated.cpu })
             };
             let pairs = Pairs::measure(setting.pairs, served, possible)?;

@@ -14,14 +14,7 @@ pub fn measure(setting: &Setting) -> Result<String> {
     let frameserve = Server::frameserve(setting.cores.server)?;
     let echo = Server::start(myself(&Task::Echo)?, setting.cores.server)?;
     let run = |server: &Server| {
-        let load = Load {
-            url: String::new(),
-            clip: setting.clips.raw.clone(),
-            pipeline: String::new(),
-            streams: 1,
-            window: WINDOW,
-            span: setting.span,
-        };
+        let load = Load::one_stream(setting, &setting.clips.raw, "", WINDOW);
         let (driven, cpu) = load.run(server, setting.cores.client)?;
         Ok(Sample { value: driven.fps, cpu })
     };
