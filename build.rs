@@ -22,7 +22,7 @@ fn compile_protos() {
     let compiled = tonic_prost_build::configure()
         .bytes(".")
         .file_descriptor_set_path(out.join("descriptors.bin"))
-        .compile_protos(&["protos/imageTest.proto"], &["protos"]);
+        .compile_protos(&["protos/imageTest.proto", "protos/grpc_service.proto"], &["protos"]);
     if let Err(error) = compiled {
         fail(&format!("protos: {error}"));
     }

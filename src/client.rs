@@ -5,7 +5,7 @@
 //! ```no_run
 //! use bytes::Bytes;
 //! use frameserve::client::{Client, ClientError};
-//! use frameserve::grpc::proto::{MsgRequest, StreamConfig};
+//! use frameserve::proto::{MsgRequest, StreamConfig};
 //!
 //! # async fn example(jpegs: Vec<Bytes>) -> Result<(), ClientError> {
 //! let client = Client::connect("http://127.0.0.1:50051").await?;
@@ -44,10 +44,8 @@ use tonic_health::pb::HealthCheckRequest;
 pub use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::grpc::proto::image_test_client::ImageTestClient;
-use crate::grpc::proto::{
-    DescribeReply, DescribeRequest, MsgReply, MsgRequest, StreamConfig, StreamSettings,
-};
+use crate::proto::image_test_client::ImageTestClient;
+use crate::proto::{DescribeReply, DescribeRequest, MsgReply, MsgRequest, StreamConfig, StreamSettings};
 
 /// Where a server listens unless it is told otherwise.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:50051";

@@ -192,6 +192,12 @@ pub enum Error {
     /// Something that this build or machine can't do.
     #[error("{0}")]
     Unsupported(String),
+    /// A model that can't be loaded as it is.
+    #[error("{0}")]
+    Load(String),
+    /// A model that failed at its work, with what it says.
+    #[error("{0}")]
+    Model(String),
     /// Something did not come in time.
     #[error("{what} did not come within {seconds} seconds")]
     Timeout {
@@ -229,6 +235,8 @@ pub enum Kind {
     Timeout,
     /// Nobody waits for it any more.
     Cancelled,
+    /// A model failed; unlike a fault of ours, its text is for clients too.
+    Failed,
     /// A fault of ours.
     Internal,
 }
@@ -255,6 +263,7 @@ impl Error {
             }
             Error::Unknown { .. } => Kind::Unknown,
             Error::State(_) => Kind::State,
+            Error::Load(_) | Error::Model(_) => Kind::Failed,
             Error::Overloaded { .. } => Kind::Overloaded,
             Error::Draining(_) => Kind::NotReady,
             Error::Unsupported(_) => Kind::Unsupported,

@@ -43,7 +43,9 @@ pub mod grpc;
 pub mod limits;
 pub mod model;
 pub mod pipeline;
+pub mod proto;
 pub mod server;
 pub mod session;
+pub mod tensor;
 
 pub use error::Error;

@@ -18,8 +18,8 @@ use crate::config::{Config, Transport};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
-use crate::grpc::proto;
-use crate::grpc::proto::image_test_server::ImageTestServer;
+use crate::proto;
+use crate::proto::image_test_server::ImageTestServer;
 use connections::connections;
 
 /// A server that is ready to serve.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use frameserve::grpc::proto::{Encoding, MsgRequest, PixelFormat};
+use frameserve::proto::{Encoding, MsgRequest, PixelFormat};
 use opencv::core::{self, Mat, Size};
 use opencv::imgproc;
 use opencv::prelude::*;

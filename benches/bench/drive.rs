@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use frameserve::client::{Client, FrameReplies, FrameSender};
-use frameserve::grpc::proto::{MsgReply, StreamConfig};
+use frameserve::proto::{MsgReply, StreamConfig};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 

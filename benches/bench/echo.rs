@@ -3,8 +3,8 @@
 use std::pin::Pin;
 
 use frameserve::config::{Config, Transport};
-use frameserve::grpc::proto::image_test_server::{ImageTest, ImageTestServer};
-use frameserve::grpc::proto::{DescribeReply, DescribeRequest, MsgReply, MsgRequest, StreamSettings};
+use frameserve::proto::image_test_server::{ImageTest, ImageTestServer};
+use frameserve::proto::{DescribeReply, DescribeRequest, MsgReply, MsgRequest, StreamSettings};
 use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use bytes::Bytes;
-use frameserve::grpc::proto::{Encoding, MsgReply};
+use frameserve::proto::{Encoding, MsgReply};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;

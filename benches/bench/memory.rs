@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use frameserve::client::Client;
 use frameserve::config::Config;
-use frameserve::grpc::proto::image_test_client::ImageTestClient;
-use frameserve::grpc::proto::{MsgReply, MsgRequest, StreamConfig};
+use frameserve::proto::image_test_client::ImageTestClient;
+use frameserve::proto::{MsgReply, MsgRequest, StreamConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;

@@ -1,3 +1,4 @@
 //! Threads that compute, apart from the async runtime, which only waits. They know nothing of what they run.
 
+pub mod batch;
 pub mod pool;

@@ -15,14 +15,14 @@ pub fn code(kind: Kind) -> Code {
         Kind::Unsupported => Code::Unimplemented,
         Kind::Timeout => Code::DeadlineExceeded,
         Kind::Cancelled => Code::Cancelled,
-        Kind::Internal => Code::Internal,
+        Kind::Failed | Kind::Internal => Code::Internal,
     }
 }
 
 /// Code and text for a client. What a client can't act on goes to the log instead.
 pub fn describe(error: &Error) -> (Code, String) {
     let code = code(error.kind());
-    if code == Code::Internal {
+    if error.kind() == Kind::Internal {
         tracing::error!(%error, "a request failed");
         return (code, "internal error; the server's log has the cause".into());
     }

@@ -1,9 +1,20 @@
-//! TorchScript models.
+//! Models: what one is, where it lies on disk, and which are loaded.
 
+pub mod backend;
+pub mod device;
+mod identity;
+pub mod pictures;
+pub mod settings;
+pub mod signature;
 #[cfg(feature = "torch")]
 mod torch;
 
 use std::sync::LazyLock;
+
+pub use backend::{Backend, Backends, Inputs, Model, Opened, Outputs};
+pub use device::{Device, DeviceChoice};
+pub use settings::Settings;
+pub use signature::{Port, Signature};
 
 /// What there is of libtorch in this program, and on this machine.
 #[derive(Debug)]

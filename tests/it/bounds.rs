@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use frameserve::config::Config;
-use frameserve::grpc::proto::pressure::Mode;
-use frameserve::grpc::proto::{Encoding, MsgRequest, Pressure, StreamConfig};
 use frameserve::limits::{Budget, Credits, Limits};
+use frameserve::proto::pressure::Mode;
+use frameserve::proto::{Encoding, MsgRequest, Pressure, StreamConfig};
 use frameserve::server::Ended;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;

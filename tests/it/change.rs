@@ -3,10 +3,10 @@
 use frameserve::Error;
 use frameserve::config::Config;
 use frameserve::frame::codec::Codec;
-use frameserve::grpc::proto::{Encoding, MsgRequest, StreamConfig};
 use frameserve::pipeline::param::{Args, Param, Range};
 use frameserve::pipeline::spec::StageSpec;
 use frameserve::pipeline::stage::{Group, Stage, StageKind, StageWorker, on_frame};
+use frameserve::proto::{Encoding, MsgRequest, StreamConfig};
 use opencv::prelude::*;
 
 use crate::harness::{TestServer, config, exchange, gray, jpeg, open, reply_as, value};

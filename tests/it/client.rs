@@ -2,7 +2,7 @@
 
 use frameserve::client::{Client, ClientError, ServingStatus};
 use frameserve::config::Config;
-use frameserve::grpc::proto::StreamConfig;
+use frameserve::proto::StreamConfig;
 use tonic::Code;
 
 use crate::harness::{TestServer, config, gray, reply_as, value};
@@ -11,11 +11,8 @@ use crate::harness::{TestServer, config, gray, reply_as, value};
 async fn frames_go_up_and_replies_come_back_in_order() {
     let server = TestServer::start(Config::default()).await;
     let client = Client::connect(&server.address.to_string()).await.unwrap();
-    let asked = StreamConfig {
-        reply_format: reply_as(frameserve::grpc::proto::Encoding::Raw),
-        window: 3,
-        ..config("")
-    };
+    let asked =
+        StreamConfig { reply_format: reply_as(frameserve::proto::Encoding::Raw), window: 3, ..config("") };
     let stream = client.open(asked).await.unwrap();
     assert_eq!(stream.settings.window, 3);
     let (sender, mut replies) = (stream.sender, stream.replies);

@@ -120,7 +120,7 @@ async fn a_client_that_falls_silent_is_let_go() {
     let mut rest = Vec::new();
     let closed = tokio::time::timeout(Duration::from_secs(20), silent.read_to_end(&mut rest)).await;
     closed.expect("it is still connected after twenty seconds").unwrap();
-    let about = witness.describe(frameserve::grpc::proto::DescribeRequest {}).await.unwrap();
+    let about = witness.describe(frameserve::proto::DescribeRequest {}).await.unwrap();
     assert_eq!(about.into_inner().open_streams, 0, "and who answers stays");
 }
 

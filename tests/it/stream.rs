@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use frameserve::config::Config;
 use frameserve::frame::Size;
-use frameserve::grpc::proto::dropped::Reason;
-use frameserve::grpc::proto::pressure::Mode;
-use frameserve::grpc::proto::{
+use frameserve::proto::dropped::Reason;
+use frameserve::proto::pressure::Mode;
+use frameserve::proto::{
     DescribeRequest, Dropped, Encoding, MsgReply, MsgRequest, PixelFormat, Pressure, StreamConfig,
 };
 use frameserve::server::Ended;

@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use frameserve::config::Config;
-use frameserve::grpc::proto::{
-    BadFrames, Encoding, MsgRequest, PixelFormat, Pressure, ReplyFormat, StreamConfig,
-};
+use frameserve::proto::{BadFrames, Encoding, MsgRequest, PixelFormat, Pressure, ReplyFormat, StreamConfig};
 use tonic::Code;
 
 use crate::harness::{TestServer, config, exchange, gray, jpeg, open, value};

@@ -1,7 +1,7 @@
 //! Encoded pictures to pixels and back. JPEG goes through handles that are kept; the rest through OpenCV.
 
 use bytes::Bytes;
-use frameserve::grpc::proto::Encoding;
+use frameserve::proto::Encoding;
 use opencv::core::{Mat, Size, Vector};
 use opencv::imgcodecs::{self, IMREAD_COLOR, IMWRITE_PNG_COMPRESSION, IMWRITE_WEBP_QUALITY};
 use opencv::prelude::*;

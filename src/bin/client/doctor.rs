@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use frameserve::client::{Client, ServingStatus};
-use frameserve::grpc::proto::{Codec, DescribeReply, Encoding, Limits};
+use frameserve::proto::{Codec, DescribeReply, Encoding, Limits};
 use opencv::core::{Mat, Scalar, Size};
 use opencv::prelude::*;
 use opencv::videoio::VideoWriter;

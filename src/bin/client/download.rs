@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use frameserve::grpc::proto::{Encoding, MsgReply};
+use frameserve::proto::{Encoding, MsgReply};
 use opencv::core::Mat;
 use tokio::sync::{mpsc, oneshot};
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use frameserve::grpc::proto::StreamSettings;
-use frameserve::grpc::proto::pressure::Mode;
+use frameserve::proto::StreamSettings;
+use frameserve::proto::pressure::Mode;
 use tokio::sync::Semaphore;
 
 /// A frame that was handed to the request stream.

@@ -1,7 +1,7 @@
 //! A picture on its way: as encoded bytes, as raw pixels of the wire, or as an OpenCV matrix.
 
 use bytes::Bytes;
-use frameserve::grpc::proto::{Encoding, PixelFormat};
+use frameserve::proto::{Encoding, PixelFormat};
 use opencv::core::{CV_8UC1, CV_8UC3, Mat, Rect, Scalar, Size};
 use opencv::imgproc::{
     self, COLOR_BGR2GRAY, COLOR_BGR2RGB, COLOR_BGR2YUV_I420, COLOR_BGRA2BGR, COLOR_GRAY2BGR, COLOR_RGB2BGR,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use frameserve::client::Client;
 use frameserve::grpc::image_test;
-use frameserve::grpc::proto::{DescribeReply, NamedPipeline, Parameter, Stage};
+use frameserve::proto::{DescribeReply, NamedPipeline, Parameter, Stage};
 
 use crate::args::PipelinesArgs;
 use crate::failure::Failure;

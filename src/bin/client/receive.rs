@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use frameserve::client::FrameReplies;
-use frameserve::grpc::proto::MsgReply;
+use frameserve::proto::MsgReply;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -120,7 +120,7 @@ mod tests {
     use crate::console::Verbosity;
     use crate::failure::Exit;
     use crate::ledger::Sent;
-    use frameserve::grpc::proto::{FrameError, StreamSettings};
+    use frameserve::proto::{FrameError, StreamSettings};
 
     #[test]
     fn an_answer_to_a_change_is_no_frame() {

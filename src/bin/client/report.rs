@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use frameserve::grpc::proto::{StepTime, Timing};
+use frameserve::proto::{StepTime, Timing};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Instant;
 
 use frameserve::client::Client;
-use frameserve::grpc::proto::pressure::Mode;
-use frameserve::grpc::proto::{Pressure, StreamConfig, StreamSettings};
+use frameserve::proto::pressure::Mode;
+use frameserve::proto::{Pressure, StreamConfig, StreamSettings};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use frameserve::client::FrameSender;
-use frameserve::grpc::proto::{MsgRequest, StreamConfig};
+use frameserve::proto::{MsgRequest, StreamConfig};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;

@@ -1,7 +1,7 @@
 //! Pictures as the fields of a message: sent as they are, or encoded.
 
 use bytes::Bytes;
-use frameserve::grpc::proto::{Encoding, MsgReply, MsgRequest, PixelFormat};
+use frameserve::proto::{Encoding, MsgReply, MsgRequest, PixelFormat};
 use opencv::core::Mat;
 
 use crate::args::values::Wire;

@@ -7,8 +7,8 @@ use crate::engine::{Processed, Reply, ReplyCodec, Timing};
 use crate::error::Error;
 use crate::frame::codec::{Chroma, DEFAULT_QUALITY};
 use crate::frame::{Codec, Detection, Encoded, Label, Measure, PixelFormat, Size};
-use crate::grpc::proto;
 use crate::limits::Limits;
+use crate::proto;
 use crate::session::{DropReason, Pressure, Run};
 
 /// What is known of raw frames that say nothing themselves.

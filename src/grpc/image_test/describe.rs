@@ -3,12 +3,12 @@
 use super::convert;
 use crate::engine::Engine;
 use crate::frame::{Codec, PixelFormat};
-use crate::grpc::proto::{self, DescribeReply};
 use crate::model;
 use crate::pipeline::names::Names;
 use crate::pipeline::param::{Param, Range};
 use crate::pipeline::stage::{Group, StageKind};
 use crate::pipeline::{spec, stages};
+use crate::proto::{self, DescribeReply};
 
 /// The reply to `Describe`.
 pub fn describe(engine: &Engine, services: &[String]) -> DescribeReply {

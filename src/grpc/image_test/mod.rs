@@ -12,9 +12,9 @@ use std::sync::Arc;
 use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::proto::image_test_server::ImageTest;
-use super::proto::{DescribeReply, DescribeRequest, MsgReply, MsgRequest};
 use crate::engine::Engine;
+use crate::proto::image_test_server::ImageTest;
+use crate::proto::{DescribeReply, DescribeRequest, MsgReply, MsgRequest};
 
 /// The service, on an engine that it may share with others.
 #[derive(Clone)]

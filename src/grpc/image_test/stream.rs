@@ -12,10 +12,10 @@ use super::convert::{self, RawFrames};
 use crate::engine::{Begun, Engine, Lane, Processed, Reply, StreamPermit};
 use crate::error::Error;
 use crate::frame::{Encoded, Identity};
-use crate::grpc::proto::{self, MsgReply, MsgRequest};
 use crate::grpc::status;
 use crate::limits::{Budget, Credit, Share};
 use crate::pipeline::{Memory, Pipeline, spec};
+use crate::proto::{self, MsgReply, MsgRequest};
 use crate::session::{self, Admission, End, Input, Options, Outcome, Processor, Work};
 
 /// How long a stream may take up a place without saying anything.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use frameserve::client::DEFAULT_URL;
-use frameserve::grpc::proto::{Pressure, ReplyFormat};
+use frameserve::proto::{Pressure, ReplyFormat};
 
 use values::{Change, OutputKind, ReplyChoice, Wire};
 
@@ -214,7 +214,7 @@ pub struct ConfigArgs {
     pub max_fps: Option<f64>,
     /// What a frame that fails does: report (the stream goes on) or end (it ends with the error).
     #[arg(long, value_name = "WHAT", value_parser = values::bad_frames, default_value = "report")]
-    pub bad_frames: frameserve::grpc::proto::BadFrames,
+    pub bad_frames: frameserve::proto::BadFrames,
 }
 
 impl ConfigArgs {

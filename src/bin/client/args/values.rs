@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use frameserve::grpc::proto::pressure::Mode;
-use frameserve::grpc::proto::{BadFrames, Encoding, PixelFormat, Pressure, ReplyFormat};
+use frameserve::proto::pressure::Mode;
+use frameserve::proto::{BadFrames, Encoding, PixelFormat, Pressure, ReplyFormat};
 
 /// How frames travel to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

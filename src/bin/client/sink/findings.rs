@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use frameserve::grpc::proto::{Detection, Label, MsgReply};
+use frameserve::proto::{Detection, Label, MsgReply};
 use serde::Serialize;
 use serde_json::{Map, Value};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use frameserve::grpc::proto::Encoding;
+use frameserve::proto::Encoding;
 use opencv::core::Vector;
 use opencv::imgcodecs;
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use bytes::{Buf, Bytes, BytesMut};
-use frameserve::grpc::proto::Encoding;
+use frameserve::proto::Encoding;
 
 use super::probe::Sound;
 use super::{Arrival, Facts, Source, SourceFrame};

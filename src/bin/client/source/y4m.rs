@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read};
 
 use bytes::Bytes;
-use frameserve::grpc::proto::PixelFormat;
+use frameserve::proto::PixelFormat;
 use opencv::core::{BORDER_REPLICATE, Mat, Rect, Scalar, Size, copy_make_border};
 use opencv::imgproc::{self, COLOR_YUV2BGR_I420, INTER_AREA};
 use opencv::prelude::*;

@@ -1,0 +1,74 @@
+//! What can run a model.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::device::Device;
+use super::identity::Identity;
+use super::settings::Settings;
+use crate::error::Error;
+use crate::tensor::Tensor;
+
+/// The inputs of one request, in the order of the signature; `None` for an optional one that was left out. Where
+/// the signature has batches, the first dimension of each is the request's number of rows.
+pub type Inputs = Vec<Option<Tensor>>;
+
+/// The outputs for one request, in the order of the signature.
+pub type Outputs = Vec<Tensor>;
+
+/// A model that was loaded for one thread, which alone uses it.
+pub trait Model: Send {
+    /// Runs requests together, and gives each its outputs. All have been checked against the signature, and
+    /// their shapes differ at most in the first dimension; where the signature has no batches there is only one.
+    fn infer(&mut self, batch: &[Inputs]) -> Result<Vec<Outputs>, Error>;
+}
+
+/// A version of a model of which instances can be made.
+pub trait Opened: Send + Sync {
+    /// An instance for the thread that asks for it.
+    fn instance(&self, device: Device) -> Result<Box<dyn Model>, Error>;
+}
+
+/// Something that can run models of one kind.
+pub trait Backend: Send + Sync {
+    /// Reads a version. `folder` is the version's own: `REPOSITORY/NAME/NUMBER`.
+    fn open(&self, settings: &Arc<Settings>, folder: &Path) -> Result<Box<dyn Opened>, Error>;
+}
+
+/// Backends by the name that a model's configuration calls them by.
+#[derive(Clone)]
+pub struct Backends(BTreeMap<String, Arc<dyn Backend>>);
+
+impl Backends {
+    /// Those of this library, and one more or in place of one of them.
+    pub fn with(mut self, name: &str, backend: impl Backend + 'static) -> Self {
+        self.0.insert(name.into(), Arc::new(backend));
+        self
+    }
+
+    /// The one of this name.
+    pub fn find(&self, name: &str) -> Option<&Arc<dyn Backend>> {
+        self.0.get(name)
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+impl Default for Backends {
+    fn default() -> Self {
+        let backends = Backends(BTreeMap::new()).with("identity", Identity);
+        #[cfg(feature = "torch")]
+        let backends = backends.with("pytorch", super::torch::TorchScript);
+        backends
+    }
+}
+
+impl std::fmt::Debug for Backends {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
