@@ -61,6 +61,7 @@ impl Limits {
 #[derive(Debug, Clone)]
 pub struct Credits {
     jobs: Arc<Semaphore>,
+    max_jobs: usize,
     bytes: Budget,
 }
 
@@ -74,7 +75,9 @@ pub struct Credit {
 impl Credits {
     /// All the room that `limits` gives.
     pub fn new(limits: &Limits) -> Self {
-        Credits { jobs: Arc::new(Semaphore::new(limits.max_jobs)), bytes: Budget::new(limits.max_job_bytes) }
+        let max_jobs = limits.max_jobs;
+        let bytes = Budget::new(limits.max_job_bytes);
+        Credits { jobs: Arc::new(Semaphore::new(max_jobs)), max_jobs, bytes }
     }
 
     /// Waits for room. A job larger than all of it is let in alone.
@@ -82,6 +85,17 @@ impl Credits {
         let bytes = self.bytes.take(bytes).await;
         let job = Arc::clone(&self.jobs).acquire_owned().await.expect("it is never closed");
         Credit { _job: job, _bytes: bytes }
+    }
+
+    /// Room at once, or an error that says what there is too much of.
+    pub fn try_acquire(&self, bytes: usize) -> Result<Credit, Error> {
+        let max = self.max_jobs;
+        let full = Error::Overloaded { what: "jobs", count: max, max, flag: "--max-jobs" };
+        let job = Arc::clone(&self.jobs).try_acquire_owned().map_err(|_| full)?;
+        let max = self.bytes.bytes();
+        let count = max - self.bytes.free_bytes();
+        let full = Error::Overloaded { what: "bytes of jobs", count, max, flag: "--max-job-bytes" };
+        Ok(Credit { _job: job, _bytes: self.bytes.try_take(bytes).ok_or(full)? })
     }
 }
 
@@ -108,6 +122,22 @@ impl Budget {
     pub async fn take(&self, bytes: usize) -> Share {
         let kib = kib(bytes).min(self.max_kib);
         Share(Arc::clone(&self.kib).acquire_many_owned(kib).await.expect("it is never closed"))
+    }
+
+    /// So much at once, or nothing.
+    pub fn try_take(&self, bytes: usize) -> Option<Share> {
+        let kib = kib(bytes).min(self.max_kib);
+        Arc::clone(&self.kib).try_acquire_many_owned(kib).ok().map(Share)
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> usize {
+        self.max_kib as usize * 1024
+    }
+
+    /// What is free.
+    pub fn free_bytes(&self) -> usize {
+        self.kib.available_permits() * 1024
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which requests wait, and which of them are run together: the rules alone, without threads or a clock.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 /// How requests wait and are put together.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,4 +42,411 @@ pub enum TimeoutAction {
     Reject,
     /// It is run when nothing else waits.
     Delay,
+}
+
+/// A request as it comes to the queue. Those with equal `kind` can be run together.
+#[derive(Debug)]
+pub struct Entry<J, K> {
+    /// What is to be done.
+    pub job: J,
+    /// Rows that it adds to a batch, at least 1.
+    pub rows: usize,
+    /// What has to be equal.
+    pub kind: K,
+    /// Its priority; 0 for the model's own.
+    pub level: u32,
+    /// When it came.
+    pub came: Instant,
+    /// How long it wants to wait at most.
+    pub timeout: Option<Duration>,
+}
+
+/// Something that may not be wanted any more while it waits.
+pub trait Wanted {
+    /// Whether anybody still waits for it.
+    fn is_wanted(&self) -> bool;
+}
+
+/// Requests that wait for one model.
+#[derive(Debug)]
+pub struct Queue<J, K> {
+    policy: Policy,
+    levels: BTreeMap<u32, VecDeque<Waiting<J, K>>>,
+}
+
+/// What there is to be done now.
+#[derive(Debug, PartialEq)]
+pub struct Next<J> {
+    /// Requests that waited for too long.
+    pub expired: Vec<J>,
+    /// What to run.
+    pub turn: Turn<J>,
+}
+
+/// Whose turn it is.
+#[derive(Debug, PartialEq)]
+pub enum Turn<J> {
+    /// That of these, together.
+    Run(Vec<J>),
+    /// Nobody's before this, unless a request comes.
+    WaitUntil(Instant),
+    /// Nothing waits.
+    Idle,
+}
+
+/// The queue has no room: how many wait in it.
+#[derive(Debug, PartialEq)]
+pub struct Full(pub usize);
+
+#[derive(Debug)]
+struct Waiting<J, K> {
+    job: J,
+    rows: usize,
+    kind: K,
+    came: Instant,
+    expires: Option<Instant>,
+}
+
+/// Fewer are not worth a look at what of them is still wanted.
+const MANY: usize = 64;
+
+/// Behind all priorities.
+const DELAYED: u32 = u32::MAX;
+
+impl Policy {
+    /// Runs up to `max_batch` rows together of what waits, and waits for nothing.
+    pub fn eager(max_batch: usize) -> Self {
+        let queue =
+            QueuePolicy { max_size: 0, timeout: None, allow_override: true, action: TimeoutAction::Reject };
+        Policy {
+            max_batch: max_batch.max(1),
+            preferred: Vec::new(),
+            max_delay: Duration::ZERO,
+            levels: 0,
+            default_level: 0,
+            queue,
+            queues: BTreeMap::new(),
+        }
+    }
+
+    /// The priority that a request has which asks for this one.
+    pub fn level(&self, asked: u32) -> u32 {
+        if asked == 0 || asked > self.levels { self.default_level } else { asked }
+    }
+
+    /// How requests of a priority wait.
+    pub fn queue(&self, level: u32) -> &QueuePolicy {
+        self.queues.get(&level).unwrap_or(&self.queue)
+    }
+
+    /// How long a request may wait that asks for `asked`.
+    pub fn timeout(&self, level: u32, asked: Option<Duration>) -> Option<Duration> {
+        let QueuePolicy { timeout, allow_override, .. } = *self.queue(level);
+        match (timeout, asked.filter(|_| allow_override)) {
+            (Some(most), Some(asked)) => Some(asked.min(most)),
+            (most, asked) => most.or(asked),
+        }
+    }
+}
+
+impl<J: Wanted, K: PartialEq> Queue<J, K> {
+    /// An empty one.
+    pub fn new(policy: Policy) -> Self {
+        Queue { policy, levels: BTreeMap::new() }
+    }
+
+    /// Its rules.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Lets a request wait, if there is room.
+    pub fn push(&mut self, entry: Entry<J, K>) -> Result<(), Full> {
+        let level = self.policy.level(entry.level);
+        let max = self.policy.queue(level).max_size;
+        let waiting = self.levels.entry(level).or_default();
+        if max > 0 && waiting.len() >= max {
+            waiting.retain(|waiting| waiting.job.is_wanted());
+            if waiting.len() >= max {
+                return Err(Full(waiting.len()));
+            }
+        }
+        // While a model is busy, nothing else looks for those that were given up, which hold no credit.
+        if waiting.len() >= MANY && waiting.len().is_power_of_two() {
+            waiting.retain(|waiting| waiting.job.is_wanted());
+        }
+        let Entry { job, rows, kind, came, timeout, .. } = entry;
+        let expires = self.policy.timeout(level, timeout).map(|timeout| came + timeout);
+        waiting.push_back(Waiting { job, rows, kind, came, expires });
+        Ok(())
+    }
+
+    /// What is to be done now. `hurry` runs what waits, however little.
+    pub fn next(&mut self, now: Instant, hurry: bool) -> Next<J> {
+        let expired = self.sort_out(now);
+        let Some((&level, first)) = self.levels.iter().find_map(|(level, line)| Some((level, line.front()?)))
+        else {
+            return Next { expired, turn: Turn::Idle };
+        };
+        let due = first.came + self.policy.max_delay;
+        let members = self.members(level);
+        let rows: usize = members.iter().map(|member| member.rows).sum();
+        let best = self.preferred(&members);
+        let count = match best {
+            Some(count) => count,
+            None if hurry || rows >= self.policy.max_batch || now >= due => members.len(),
+            None => return Next { expired, turn: Turn::WaitUntil(due) },
+        };
+        // From behind, so that the places of the others stay right.
+        let mut batch: Vec<J> = members[..count]
+            .iter()
+            .rev()
+            .filter_map(|member| self.remove(member.level, member.index))
+            .collect();
+        batch.reverse();
+        Next { expired, turn: Turn::Run(batch) }
+    }
+
+    /// How many wait that anybody still waits for.
+    pub fn waiting(&self) -> usize {
+        self.levels.values().flatten().filter(|waiting| waiting.job.is_wanted()).count()
+    }
+
+    /// Everything that waits, in no order.
+    pub fn drain(&mut self) -> Vec<J> {
+        std::mem::take(&mut self.levels).into_values().flatten().map(|waiting| waiting.job).collect()
+    }
+
+    /// Takes out what nobody waits for any more, and what waited for too long.
+    fn sort_out(&mut self, now: Instant) -> Vec<J> {
+        let (mut expired, mut delayed) = (Vec::new(), Vec::new());
+        for (level, line) in &mut self.levels {
+            let over = |waiting: &Waiting<J, K>| {
+                !waiting.job.is_wanted()
+                    || (*level != DELAYED && waiting.expires.is_some_and(|expires| now >= expires))
+            };
+            if !line.iter().any(over) {
+                continue;
+            }
+            let action = self.policy.queue(*level).action;
+            for waiting in std::mem::take(line) {
+                match action {
+                    _ if !over(&waiting) => line.push_back(waiting),
+                    _ if !waiting.job.is_wanted() => {}
+                    TimeoutAction::Reject => expired.push(waiting.job),
+                    TimeoutAction::Delay => delayed.push(waiting),
+                }
+            }
+        }
+        if !delayed.is_empty() {
+            self.levels.entry(DELAYED).or_default().extend(delayed);
+        }
+        expired
+    }
+
+    /// Those that can be run with the first one, up to the largest batch, by priority and then by age.
+    fn members(&self, level: u32) -> Vec<Member> {
+        let mut members: Vec<Member> = Vec::new();
+        let mut rows = 0;
+        let first = self.levels.get(&level).and_then(VecDeque::front);
+        for (&level, line) in self.levels.range(level..) {
+            for (index, waiting) in line.iter().enumerate() {
+                if first.is_none_or(|first| first.kind != waiting.kind) {
+                    continue;
+                }
+                // A request that is larger than a batch is run alone.
+                if !members.is_empty() && rows + waiting.rows > self.policy.max_batch {
+                    return members;
+                }
+                rows += waiting.rows;
+                members.push(Member { level, index, rows: waiting.rows });
+            }
+        }
+        members
+    }
+
+    /// How many of the members make the largest batch of a preferred size.
+    fn preferred(&self, members: &[Member]) -> Option<usize> {
+        let mut rows = 0;
+        let sizes = members.iter().enumerate().filter_map(|(index, member)| {
+            rows += member.rows;
+            self.policy.preferred.contains(&rows).then_some(index + 1)
+        });
+        sizes.last()
+    }
+
+    fn remove(&mut self, level: u32, index: usize) -> Option<J> {
+        let waiting = self.levels.get_mut(&level)?.remove(index)?;
+        Some(waiting.job)
+    }
+}
+
+/// Where a request waits that is to be run.
+struct Member {
+    level: u32,
+    index: usize,
+    rows: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request by its number; 0 is one that nobody waits for.
+    impl Wanted for u32 {
+        fn is_wanted(&self) -> bool {
+            *self != 0
+        }
+    }
+
+    struct Clock(Instant);
+
+    impl Clock {
+        fn at(&self, milliseconds: u64) -> Instant {
+            self.0 + Duration::from_millis(milliseconds)
+        }
+
+        fn entry(&self, job: u32, came: u64) -> Entry<u32, &'static str> {
+            Entry { job, rows: 1, kind: "small", level: 0, came: self.at(came), timeout: None }
+        }
+    }
+
+    fn clock() -> Clock {
+        Clock(Instant::now())
+    }
+
+    fn run(jobs: &[u32]) -> Next<u32> {
+        Next { expired: Vec::new(), turn: Turn::Run(jobs.to_vec()) }
+    }
+
+    const IDLE: Next<u32> = Next { expired: Vec::new(), turn: Turn::Idle };
+
+    #[test]
+    fn what_waits_is_run_together_up_to_the_largest_batch() {
+        let clock = clock();
+        let mut queue = Queue::new(Policy::eager(3));
+        for job in 1..=4 {
+            queue.push(clock.entry(job, 0)).unwrap();
+        }
+        assert_eq!(queue.next(clock.at(0), false), run(&[1, 2, 3]));
+        assert_eq!(queue.next(clock.at(0), false), run(&[4]));
+        assert_eq!(queue.next(clock.at(0), false), IDLE);
+    }
+
+    #[test]
+    fn rows_are_counted_and_not_requests() {
+        let clock = clock();
+        let mut queue = Queue::new(Policy::eager(4));
+        for (job, rows) in [(1, 2), (2, 3), (3, 1), (4, 9)] {
+            queue.push(Entry { rows, ..clock.entry(job, 0) }).unwrap();
+        }
+        assert_eq!(
+            queue.next(clock.at(0), false),
+            run(&[1]),
+            "2 would make it 5 rows, and is not passed over"
+        );
+        assert_eq!(queue.next(clock.at(0), false), run(&[2, 3]));
+        assert_eq!(queue.next(clock.at(0), false), run(&[4]), "what is larger than a batch is run alone");
+    }
+
+    #[test]
+    fn kinds_are_not_mixed_and_the_oldest_is_first() {
+        let clock = clock();
+        let mut queue = Queue::new(Policy::eager(8));
+        for (job, kind) in [(1, "small"), (2, "large"), (3, "small"), (4, "large")] {
+            queue.push(Entry { kind, ..clock.entry(job, 0) }).unwrap();
+        }
+        assert_eq!(queue.next(clock.at(0), false), run(&[1, 3]));
+        assert_eq!(queue.next(clock.at(0), false), run(&[2, 4]));
+    }
+
+    #[test]
+    fn a_batch_waits_for_others_no_longer_than_it_may() {
+        let clock = clock();
+        let mut queue = Queue::new(Policy { max_delay: Duration::from_millis(5), ..Policy::eager(3) });
+        queue.push(clock.entry(1, 0)).unwrap();
+        queue.push(clock.entry(2, 2)).unwrap();
+        assert_eq!(queue.next(clock.at(4), false).turn, Turn::WaitUntil(clock.at(5)));
+        assert_eq!(queue.next(clock.at(5), false), run(&[1, 2]));
+        for job in 3..=5 {
+            queue.push(clock.entry(job, 6)).unwrap();
+        }
+        assert_eq!(queue.next(clock.at(6), false), run(&[3, 4, 5]), "a full one does not wait");
+        queue.push(clock.entry(6, 7)).unwrap();
+        assert_eq!(queue.next(clock.at(7), true), run(&[6]), "nor does one that is hurried");
+    }
+
+    #[test]
+    fn a_preferred_size_is_run_at_once() {
+        let clock = clock();
+        let delay = Duration::from_millis(5);
+        let mut queue = Queue::new(Policy { max_delay: delay, preferred: vec![2, 4], ..Policy::eager(8) });
+        for job in 1..=5 {
+            queue.push(clock.entry(job, 0)).unwrap();
+        }
+        assert_eq!(queue.next(clock.at(0), false), run(&[1, 2, 3, 4]));
+        assert_eq!(queue.next(clock.at(0), false).turn, Turn::WaitUntil(clock.at(5)));
+    }
+
+    #[test]
+    fn priorities_come_first_and_have_their_own_queues() {
+        let clock = clock();
+        let one = QueuePolicy { max_size: 1, ..Policy::eager(1).queue };
+        let mut queue =
+            Queue::new(Policy { levels: 3, default_level: 2, queues: [(3, one)].into(), ..Policy::eager(1) });
+        for (job, level) in [(1, 3), (2, 0), (3, 1), (4, 7)] {
+            queue.push(Entry { level, ..clock.entry(job, 0) }).unwrap();
+        }
+        assert_eq!(queue.push(Entry { level: 3, ..clock.entry(5, 0) }), Err(Full(1)));
+        for job in [3, 2, 4, 1] {
+            assert_eq!(queue.next(clock.at(0), false), run(&[job]));
+        }
+    }
+
+    #[test]
+    fn who_waited_for_too_long_is_refused_or_delayed() {
+        let clock = clock();
+        let ten = Some(Duration::from_millis(10));
+        for action in [TimeoutAction::Reject, TimeoutAction::Delay] {
+            let waits = QueuePolicy { timeout: ten, action, ..Policy::eager(1).queue };
+            let mut queue = Queue::new(Policy { queue: waits, ..Policy::eager(1) });
+            queue.push(clock.entry(1, 0)).unwrap();
+            queue.push(Entry { timeout: Some(Duration::from_millis(3)), ..clock.entry(2, 0) }).unwrap();
+            queue.push(Entry { timeout: Some(Duration::from_millis(99)), ..clock.entry(3, 5) }).unwrap();
+            assert_eq!(queue.policy().timeout(0, Some(Duration::from_secs(1))), ten);
+            let next = queue.next(clock.at(10), false);
+            match action {
+                TimeoutAction::Reject => assert_eq!(next, Next { expired: vec![1, 2], ..run(&[3]) }),
+                TimeoutAction::Delay => {
+                    assert_eq!(next, run(&[3]));
+                    assert_eq!(queue.next(clock.at(99), false), run(&[1]));
+                    assert_eq!(queue.next(clock.at(99), false), run(&[2]));
+                }
+            }
+            assert_eq!(queue.next(clock.at(99), false), IDLE);
+        }
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_neither_run_nor_in_the_way() {
+        let clock = clock();
+        let two = QueuePolicy { max_size: 2, ..Policy::eager(4).queue };
+        let mut queue = Queue::new(Policy { queue: two, ..Policy::eager(4) });
+        for job in [0, 1, 2] {
+            queue.push(clock.entry(job, 0)).unwrap();
+        }
+        assert_eq!(queue.push(clock.entry(3, 0)), Err(Full(2)));
+        assert_eq!(queue.next(clock.at(0), false), run(&[1, 2]));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_does_not_pile_up() {
+        let clock = clock();
+        let mut queue = Queue::new(Policy::eager(1));
+        for job in [1; 100].into_iter().chain([0; 10_000]) {
+            queue.push(clock.entry(job, 0)).unwrap();
+        }
+        let held: usize = queue.levels.values().map(VecDeque::len).sum();
+        assert!(held <= 200 && queue.waiting() == 100, "{held}");
+    }
 }

@@ -1,4 +1,5 @@
 //! Threads that compute, apart from the async runtime, which only waits. They know nothing of what they run.
 
 pub mod batch;
+pub mod line;
 pub mod pool;

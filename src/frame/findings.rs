@@ -1,5 +1,9 @@
 //! What stages find in a frame: boxes, labels, measures.
 
+use std::collections::BTreeMap;
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 /// Everything found in one frame, in the order in which the stages found it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Findings {
@@ -9,6 +13,56 @@ pub struct Findings {
     pub labels: Vec<Label>,
     /// Numbers for the whole picture.
     pub measures: Vec<Measure>,
+}
+
+/// All of it as one JSON object: `detections`, `labels`, and `measures` by name.
+impl Serialize for Findings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Findings", 3)?;
+        object.serialize_field("detections", &self.detections)?;
+        object.serialize_field("labels", &self.labels)?;
+        let measures: BTreeMap<_, _> =
+            self.measures.iter().map(|measure| (measure.name, measure.value)).collect();
+        object.serialize_field("measures", &measures)?;
+        object.end()
+    }
+}
+
+/// A JSON object: `label`, `score` and `box` (x, y, width and height in pixels), and as far as there are any
+/// `class`, `track`, `points` (x, y, x, y, …) and `text`.
+impl Serialize for Detection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Detection", 7)?;
+        object.serialize_field("label", &self.label)?;
+        if let Some(class) = self.class_id {
+            object.serialize_field("class", &class)?;
+        }
+        object.serialize_field("score", &self.score)?;
+        object.serialize_field("box", &[self.x, self.y, self.width, self.height])?;
+        if let Some(track) = self.track_id {
+            object.serialize_field("track", &track)?;
+        }
+        if !self.points.is_empty() {
+            object.serialize_field("points", &self.points)?;
+        }
+        if !self.text.is_empty() {
+            object.serialize_field("text", &self.text)?;
+        }
+        object.end()
+    }
+}
+
+/// A JSON object: `label`, `score` and, if there is one, `class`.
+impl Serialize for Label {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Label", 3)?;
+        object.serialize_field("label", &self.name)?;
+        object.serialize_field("score", &self.score)?;
+        if let Some(class) = self.class_id {
+            object.serialize_field("class", &class)?;
+        }
+        object.end()
+    }
 }
 
 /// A thing found at a place: an upright box, in pixels of the picture that the stage saw.

@@ -1,7 +1,10 @@
 //! Tensors as they travel: a data type, a shape, and bytes. Nothing of libtorch, nothing of a protocol.
 
+pub mod classification;
 mod datatype;
+pub mod image;
 mod shape;
+pub mod values;
 
 use bytes::Bytes;
 
@@ -9,6 +12,9 @@ pub use datatype::DataType;
 pub use shape::{Dims, Shape};
 
 use crate::error::Error;
+
+/// What findings name as their source that were read from a model's outputs, where no stage says it better.
+pub const MODEL: &str = "model";
 
 /// Values of one type in an array of any number of dimensions.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +89,15 @@ impl Tensor {
         }
     }
 
+    /// Bytes of memory that it takes, with what tells byte strings apart: that is most of it where they are short.
+    pub fn memory(&self) -> usize {
+        let strings = match &self.data {
+            Data::Raw(_) => 0,
+            Data::Elements(elements) => elements.len(),
+        };
+        self.byte_size().saturating_add(strings.saturating_mul(size_of::<Bytes>()))
+    }
+
     /// The same elements under another shape, which must have as many.
     pub fn reshape(self, shape: Shape) -> Result<Self, Error> {
         if shape.elements() != self.shape.elements() {
@@ -94,7 +109,7 @@ impl Tensor {
     /// Cuts it along the first dimension into parts of so many rows each, without copying numbers.
     pub fn split(self, rows: &[usize]) -> Result<Vec<Self>, Error> {
         let Some((&first, rest)) =
-            self.shape.dims().split_first().filter(|(first, _)| **first == rows.iter().sum())
+            self.shape.dims().split_first().filter(|(first, _)| **first == rows.iter().sum::<usize>())
         else {
             return Err(Error::Internal(format!("a tensor of shape {} has no {rows:?} rows", self.shape)));
         };

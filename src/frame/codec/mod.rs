@@ -146,6 +146,14 @@ impl Codec {
 }
 
 impl Encoded {
+    /// Finds the codec from the first bytes, and reads the header.
+    pub fn sniffed(bytes: Bytes) -> Result<Self, Error> {
+        let Some(codec) = Codec::sniff(&bytes) else {
+            return Err(Error::NotAPicture { bytes: bytes.len(), begin: first_bytes(&bytes) });
+        };
+        Self::with_header(bytes, codec)
+    }
+
     /// Reads the header, and no more.
     pub fn with_header(bytes: Bytes, codec: Codec) -> Result<Self, Error> {
         let size = match codec {
@@ -207,6 +215,12 @@ impl Encoding {
         bench.recycle(image);
         Ok(bytes)
     }
+}
+
+/// The first bytes of a picture in hexadecimal, for those who wonder what it is.
+pub fn first_bytes(bytes: &[u8]) -> String {
+    let begin: Vec<_> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    begin.join(" ")
 }
 
 fn unreadable(codec: Codec, bytes: &[u8], reason: impl ToString) -> Error {

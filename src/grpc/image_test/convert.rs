@@ -5,7 +5,7 @@ use tonic::metadata::MetadataMap;
 use crate::config::Config;
 use crate::engine::{Processed, Reply, ReplyCodec, Timing};
 use crate::error::Error;
-use crate::frame::codec::{Chroma, DEFAULT_QUALITY};
+use crate::frame::codec::{Chroma, DEFAULT_QUALITY, first_bytes};
 use crate::frame::{Codec, Detection, Encoded, Label, Measure, PixelFormat, Size};
 use crate::limits::Limits;
 use crate::proto;
@@ -116,8 +116,7 @@ fn guess(found: usize, size: Size) -> Result<PixelFormat, Error> {
 }
 
 fn no_dimensions(bytes: &[u8]) -> Error {
-    let begin: Vec<_> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Error::NoDimensions { bytes: bytes.len(), begin: begin.join(" ") }
+    Error::NoDimensions { bytes: bytes.len(), begin: first_bytes(bytes) }
 }
 
 fn encoding(value: i32) -> Result<proto::Encoding, Error> {

@@ -1,6 +1,10 @@
 //! Everything that can go wrong inside, and the closed set of kinds that it falls into.
 
+mod request;
+
 use std::fmt;
+
+pub use request::{ModelUnknown, RequestError};
 
 /// What went wrong, with the value that was wrong and the bound that it broke.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -16,6 +20,14 @@ pub enum Error {
          or start the server with --raw-size WIDTHxHEIGHT"
     )]
     NoDimensions {
+        /// How many there were.
+        bytes: usize,
+        /// The first of them, in hexadecimal.
+        begin: String,
+    },
+    /// Bytes that no codec recognises, where only an encoded picture can stand.
+    #[error("these {bytes} bytes are no JPEG, PNG or WebP (they begin with {begin})")]
+    NotAPicture {
         /// How many there were.
         bytes: usize,
         /// The first of them, in hexadecimal.
@@ -140,6 +152,9 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
+    /// Pictures that a model can't take, or that do not go together in one batch.
+    #[error("{0}")]
+    Picture(String),
     /// Values that go together, of which some are there.
     #[error("{0}")]
     Incomplete(&'static str),
@@ -192,6 +207,36 @@ pub enum Error {
     /// Something that this build or machine can't do.
     #[error("{0}")]
     Unsupported(String),
+    /// A request that does not fit the model that it is for.
+    #[error(transparent)]
+    Request(#[from] Box<RequestError>),
+    /// A model or a version of it that is not there.
+    #[error(transparent)]
+    ModelUnknown(#[from] ModelUnknown),
+    /// A version that is loading or unloading, or could not be loaded.
+    #[error("Request for unknown model: '{model}' version {version} is not at ready state")]
+    ModelNotReady {
+        /// The model.
+        model: String,
+        /// The version.
+        version: u64,
+    },
+    /// A client wants to load or unload a model where that is not up to clients.
+    #[error(
+        "explicit model load / unload is not allowed if polling is enabled; it is with --model-control explicit"
+    )]
+    NotExplicit,
+    /// More requests wait for a model than its configuration allows.
+    #[error("Exceeds maximum queue size: {count} requests wait, and the model's max_queue_size is {max}")]
+    QueueFull {
+        /// How many wait.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A request waited for its model longer than it, its client or the model's configuration allows.
+    #[error("Request timeout expired")]
+    QueueTimeout,
     /// A model that can't be loaded as it is.
     #[error("{0}")]
     Load(String),
@@ -247,6 +292,7 @@ impl Error {
         match self {
             Error::EmptyFrame
             | Error::NoDimensions { .. }
+            | Error::NotAPicture { .. }
             | Error::UnknownValue { .. }
             | Error::Undecodable { .. }
             | Error::RawLength { .. }
@@ -255,22 +301,33 @@ impl Error {
             | Error::HeaderMismatch { .. }
             | Error::PipelineText(_)
             | Error::Stage { .. }
+            | Error::Picture(_)
             | Error::Incomplete(_)
             | Error::Name { .. }
-            | Error::Range { .. } => Kind::Invalid,
+            | Error::Range { .. }
+            | Error::Request(_) => Kind::Invalid,
             Error::TooManyPixels { .. } | Error::TooManyStages { .. } | Error::TooMuchState { .. } => {
                 Kind::TooLarge
             }
-            Error::Unknown { .. } => Kind::Unknown,
+            Error::Unknown { .. } | Error::ModelUnknown(_) => Kind::Unknown,
             Error::State(_) => Kind::State,
             Error::Load(_) | Error::Model(_) => Kind::Failed,
             Error::Overloaded { .. } => Kind::Overloaded,
-            Error::Draining(_) => Kind::NotReady,
+            Error::Draining(_)
+            | Error::NotExplicit
+            | Error::QueueFull { .. }
+            | Error::ModelNotReady { .. } => Kind::NotReady,
             Error::Unsupported(_) => Kind::Unsupported,
-            Error::Timeout { .. } => Kind::Timeout,
+            Error::Timeout { .. } | Error::QueueTimeout => Kind::Timeout,
             Error::Cancelled => Kind::Cancelled,
             Error::Internal(_) => Kind::Internal,
         }
+    }
+}
+
+impl From<RequestError> for Error {
+    fn from(error: RequestError) -> Self {
+        Error::Request(Box::new(error))
     }
 }
 
