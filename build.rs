@@ -1,4 +1,4 @@
-//! Compiles the protocols, and tells the linker where libtorch lies.
+//! Compiles the protocols and the bridge to libtorch, and tells the linker where libtorch lies.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,9 @@ use std::process::Command;
 fn main() {
     compile_protos();
     if env::var_os("CARGO_FEATURE_TORCH").is_some() {
-        link_libtorch();
+        let libtorch = env::var_os("LIBTORCH").unwrap_or_else(|| ".deps/libtorch/torch".into());
+        link_libtorch(Path::new(&libtorch));
+        compile_bridge(Path::new(&libtorch));
     }
 }
 
@@ -21,6 +23,7 @@ fn compile_protos() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let compiled = tonic_prost_build::configure()
         .bytes(".")
+        .codec_path("crate::grpc::codec::Bounded")
         .file_descriptor_set_path(out.join("descriptors.bin"))
         .compile_protos(&["protos/imageTest.proto", "protos/grpc_service.proto"], &["protos"]);
     if let Err(error) = compiled {
@@ -29,10 +32,9 @@ fn compile_protos() {
 }
 
 /// The programs find libtorch beside the build tree here, and in `../lib` where they were installed.
-fn link_libtorch() {
+fn link_libtorch(libtorch: &Path) {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    let libtorch = env::var_os("LIBTORCH").unwrap_or_else(|| ".deps/libtorch/torch".into());
-    let lib = Path::new(&libtorch).join("lib");
+    let lib = libtorch.join("lib");
     if !lib.join("libtorch_cpu.so").exists() {
         fail(&format!(
             "there is no libtorch in {}: run `make setup`, or build with --no-default-features",
@@ -46,6 +48,24 @@ fn link_libtorch() {
     println!("cargo:rustc-env=LIBTORCH_VERSION={}", version.unwrap_or("unknown"));
     for rpath in ["$ORIGIN/../lib", &lib.display().to_string()] {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{rpath}");
+    }
+}
+
+/// What no crate exposes of libtorch. It is optimised in debug builds too: there it would cost as much as the models.
+fn compile_bridge(libtorch: &Path) {
+    const SOURCE: &str = "src/model/torch/libtorch.cpp";
+    println!("cargo:rerun-if-changed={SOURCE}");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
+    let mut bridge = cc::Build::new();
+    bridge.cpp(true).std("c++17").opt_level(2).debug(false).file(SOURCE);
+    bridge.define("_GLIBCXX_USE_CXX11_ABI", abi.as_str());
+    for include in ["include", "include/torch/csrc/api/include"] {
+        // As a system's folder, so that the compiler's warnings are about our file alone.
+        bridge.flag("-isystem").flag(libtorch.join(include));
+    }
+    if let Err(error) = bridge.try_compile("frameserve_torch") {
+        fail(&format!("{SOURCE}: {error}"));
     }
 }
 

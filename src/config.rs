@@ -1,11 +1,14 @@
 //! What a server is told to be: validated values, wherever they came from.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::frame::{PixelFormat, Size};
 use crate::limits::Limits;
+use crate::model::repository::Repository;
+use crate::model::{Backends, Control, DeviceChoice};
 use crate::pipeline::names::Names;
 
 /// Everything that a [`Server`](crate::server::Server) needs to know.
@@ -27,10 +30,41 @@ pub struct Config {
     pub raw_format: Option<PixelFormat>,
     /// Pipelines that can be asked for by name.
     pub pipelines: Names,
+    /// The models that are served.
+    pub models: Models,
+    /// What the server calls itself towards clients of the inference protocol.
+    pub name: String,
+    /// Who may have tensors in shared memory.
+    pub shared_memory: SharedMemory,
     /// How HTTP/2 is spoken.
     pub transport: Transport,
     /// How long streams may take to end once the server is told to.
     pub drain_timeout: Duration,
+}
+
+/// The models that are served.
+#[derive(Debug, Clone, Default)]
+pub struct Models {
+    /// Folders with a folder for each model.
+    pub repositories: Vec<PathBuf>,
+    /// How models come and go.
+    pub control: Control,
+    /// Where they run.
+    pub device: DeviceChoice,
+    /// What can run them.
+    pub backends: Backends,
+}
+
+/// Who may have tensors in shared memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SharedMemory {
+    /// Nobody.
+    Nowhere,
+    /// Clients whose connection stays on this machine.
+    #[default]
+    ThisMachine,
+    /// Everybody.
+    Everywhere,
 }
 
 /// How HTTP/2 is spoken.
@@ -61,6 +95,9 @@ impl Default for Config {
             raw_size: None,
             raw_format: None,
             pipelines: Names::default(),
+            models: Models::default(),
+            name: "frameserve".into(),
+            shared_memory: SharedMemory::default(),
             transport: Transport {
                 stream_window: 2 << 20,
                 streams_per_connection: 128,
@@ -109,6 +146,11 @@ impl Config {
                 format.byte_len(Size { width, height })?;
             }
         }
+        if let Control::Poll(every) = self.models.control {
+            range("--poll-interval", every.as_secs_f64(), 0.1, 86_400.0)?;
+        }
+        Repository::new(self.models.repositories.clone())?;
+        self.models.device.devices()?;
         crate::pipeline::Pipeline::parse(&self.default_pipeline, &self.pipelines, limits)?;
         for (_, named) in self.pipelines.iter() {
             crate::pipeline::Pipeline::new(named.stages.clone(), limits)?;

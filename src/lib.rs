@@ -1,4 +1,5 @@
-//! frameserve takes video frames over gRPC, runs an OpenCV pipeline on each, and streams them back in order.
+//! frameserve takes video frames over gRPC, runs an OpenCV pipeline on each, and streams them back in order; and
+//! answers single pictures and tensors with models of a repository.
 //!
 //! This library is the server and a client for it; the programs `frameserve-server` and `frameserve-client`
 //! are thin. Its modules, from the wire inwards:
@@ -8,14 +9,16 @@
 //!     │                                             │
 //!   grpc ──── one file or folder for each protocol ─┘
 //!     │
-//!   engine ── what every service calls: the threads, the limits, and the frames' way through a pipeline
+//!   engine ── what every service calls: the threads, the limits, the frames' way through a pipeline, and a
+//!     │       request's way through a model
 //!     ├── session    one stream: ordered, windowed, paced, draining; knows nothing of frames
 //!     ├── pipeline   stages, their parameters, and the text that they are written in
-//!     ├── model      TorchScript models
-//!     ├── exec       named threads that compute
+//!     ├── model      what lies in a repository, what of it is loaded, and what runs it
+//!     ├── exec       threads that compute, and the lines that requests wait for them in
+//!     ├── tensor     what models take and give, and how pictures become that
 //!     └── frame      a picture, what it is, what was found in it; codecs
 //!
-//!   error, limits ── for all       config ── what a server is told to be
+//!   error, limits ── for all     config ── what a server is told to be     proto ── the generated messages
 //! ```
 //!
 //! A server in a few lines:

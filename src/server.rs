@@ -18,13 +18,17 @@ use crate::config::{Config, Transport};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
+use crate::grpc::kserve::{KserveService, Levels};
+use crate::grpc::layer::Calls;
 use crate::proto;
 use crate::proto::image_test_server::ImageTestServer;
+use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use connections::connections;
 
 /// A server that is ready to serve.
 pub struct Server {
     engine: Arc<Engine>,
+    levels: Option<Levels>,
 }
 
 /// How serving ended.
@@ -32,10 +36,12 @@ pub struct Server {
 pub enum Ended {
     /// Every stream had ended.
     Drained,
-    /// Some streams were cut off, since the time that they had to end was over.
+    /// Some streams or requests were cut off, since the time that they had to end was over.
     CutOff {
-        /// How many.
+        /// How many streams.
         streams: usize,
+        /// How many requests for models.
+        requests: usize,
     },
 }
 
@@ -51,9 +57,10 @@ pub enum ServeError {
 }
 
 type ImageTest = ImageTestServer<ImageTestService>;
+type Kserve = GrpcInferenceServiceServer<KserveService>;
 
 /// The names that can be asked of the health service: all of the server, and each of its own services.
-const HEALTH: [&str; 2] = ["", ImageTest::NAME];
+const HEALTH: [&str; 3] = ["", ImageTest::NAME, Kserve::NAME];
 
 /// How long connections may take to close once all streams of frames have ended.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -61,7 +68,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 impl Server {
     /// Starts the threads of a server. Nothing listens yet.
     pub fn new(config: Config) -> Result<Self, Error> {
-        Ok(Server { engine: Arc::new(Engine::new(config.validate()?)?) })
+        let engine = Arc::new(Engine::new(config.validate()?)?);
+        Ok(Server { engine, levels: None })
+    }
+
+    /// Lets clients change what is logged.
+    pub fn with_levels(self, levels: Levels) -> Self {
+        Server { levels: Some(levels), ..self }
     }
 
     /// What the services of this server call.
@@ -81,13 +94,14 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status("", ServingStatus::NotServing).await;
         let routes = Routes::new(self.image_test())
+            .add_service(self.kserve())
             .add_service(health_service)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
         let drain = self.engine.drain().clone();
         let permits = Arc::new(Semaphore::new(config.transport.max_connections));
         let serving = listeners.into_iter().map(|listener| {
-            let mut builder = transport(&config.transport);
+            let mut builder = transport(&config.transport).layer(Calls);
             let router = builder.add_routes(routes.clone());
             router.serve_with_incoming_shutdown(
                 connections(listener, Arc::clone(&permits)),
@@ -95,10 +109,17 @@ impl Server {
             )
         });
         let mut serving = std::pin::pin!(futures_util::future::try_join_all(serving));
-        set_health(&health, ServingStatus::Serving).await;
+        // Healthy is who can answer for the models too that are to be there from the start.
+        let mut models = std::pin::pin!(async {
+            Arc::clone(self.engine.models()).open().await;
+            set_health(&health, ServingStatus::Serving).await;
+            Arc::clone(self.engine.models()).watch().await
+        });
+        let mut shutdown = std::pin::pin!(shutdown);
         tokio::select! {
             ended = &mut serving => return Ok(ended.map(|_| Ended::Drained)?),
-            () = shutdown => {}
+            () = &mut shutdown => {}
+            never = &mut models => match never {},
         }
         let streams = self.engine.open_streams();
         tracing::info!(streams, deadline = ?config.drain_timeout, "draining");
@@ -108,9 +129,10 @@ impl Server {
         // tonic waits for its connections for as long as it takes; a deadline is ours to keep.
         tokio::select! {
             ended = &mut serving => return Ok(ended.map(|_| Ended::Drained)?),
-            () = self.engine.streams_ended() => {}
+            () = self.engine.work_ended() => {}
             _ = timeout_at(deadline, std::future::pending::<()>()) => {
-                return Ok(Ended::CutOff { streams: self.engine.open_streams() });
+                let (streams, requests) = (self.engine.open_streams(), self.engine.open_requests());
+                return Ok(Ended::CutOff { streams, requests });
             }
         }
         // Who watches our health would go on for ever, and has seen what there was to see.
@@ -127,12 +149,21 @@ impl Server {
     fn image_test(&self) -> ImageTest {
         let services = [
             ImageTest::NAME,
+            Kserve::NAME,
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection",
         ];
         let service = ImageTestService::new(Arc::clone(&self.engine), services.map(String::from));
         ImageTestServer::new(service)
+            .max_decoding_message_size(self.engine.limits().max_message_bytes)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Deflate)
+    }
+
+    fn kserve(&self) -> Kserve {
+        let service = KserveService::new(Arc::clone(&self.engine), self.levels.clone());
+        GrpcInferenceServiceServer::new(service)
             .max_decoding_message_size(self.engine.limits().max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Deflate)

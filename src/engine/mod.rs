@@ -1,14 +1,18 @@
 //! What every service calls: the threads, the limits, and the pipelines.
 
+pub mod infer;
 mod lane;
+pub mod piped;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+pub use infer::{Asked, InferReply, InferRequest, Served};
 pub use lane::{Begun, FrameWork, Lane, Processed, Reply, ReplyCodec, Timing};
 
 use crate::config::Config;
@@ -16,8 +20,11 @@ use crate::error::Error;
 use crate::exec::pool::Pool;
 use crate::frame::Workbench;
 use crate::limits::{Credits, Limits};
-use crate::model;
+use crate::model::repository::Repository;
+use crate::model::version::Means;
+use crate::model::{self, DeviceChoice, Registry};
 use crate::pipeline::{Pipeline, spec};
+use piped::PipedModel;
 
 /// One for each server; services hold it in an [`Arc`].
 pub struct Engine {
@@ -25,10 +32,14 @@ pub struct Engine {
     pool: Pool<Workbench>,
     /// Makes pipelines, which can take a while, and must not wait behind frames.
     preparing: Pool<()>,
+    models: Arc<Registry>,
+    piped: BTreeMap<String, Arc<PipedModel>>,
     credits: Credits,
     streams: Arc<Semaphore>,
     /// By canonical text, so that streams that do the same share what their pipeline keeps.
     pipelines: Mutex<HashMap<String, Weak<Pipeline>>>,
+    /// Requests for models that are not answered yet.
+    requests: TaskTracker,
     drain: CancellationToken,
     frames_taken: AtomicU64,
 }
@@ -50,12 +61,25 @@ impl Engine {
             .map_err(|error| Error::Internal(format!("threads can't be started: {error}")))?;
         let preparing = Pool::new("pipelines", 1, config.limits.max_streams, || Ok(()))
             .map_err(|error| Error::Internal(format!("threads can't be started: {error}")))?;
+        let piped = PipedModel::all(&config.pipelines);
+        let means = Means {
+            backends: config.models.backends.clone(),
+            devices: config.models.device.devices()?,
+            cpu_only: config.models.device == DeviceChoice::Cpu,
+            cpu_instances: config.threads,
+            taken: piped.keys().cloned().collect(),
+        };
+        let repository = Repository::new(config.models.repositories.clone())?;
+        let models = Arc::new(Registry::new(repository, config.models.control.clone(), means)?);
         Ok(Engine {
+            models,
+            piped,
             pool,
             preparing,
             credits: Credits::new(&config.limits),
             streams: Arc::new(Semaphore::new(config.limits.max_streams)),
             pipelines: Mutex::default(),
+            requests: TaskTracker::new(),
             drain: CancellationToken::new(),
             frames_taken: AtomicU64::new(0),
             config,
@@ -75,6 +99,22 @@ impl Engine {
     /// Room for work, over all streams.
     pub fn credits(&self) -> &Credits {
         &self.credits
+    }
+
+    /// The models of the repository.
+    pub fn models(&self) -> &Arc<Registry> {
+        &self.models
+    }
+
+    /// The named pipelines, as models.
+    pub fn piped(&self) -> impl Iterator<Item = &Arc<PipedModel>> {
+        self.piped.values()
+    }
+
+    /// Whether requests for models can be answered: those that are to be there from the start were loaded, or
+    /// failed to, and the server was not told to end.
+    pub fn is_ready(&self) -> bool {
+        self.models.is_open() && !self.drain.is_cancelled()
     }
 
     /// Threads that process frames.
@@ -102,10 +142,17 @@ impl Engine {
         self.frames_taken.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits until no stream is open. Meanwhile none can be opened.
-    pub async fn streams_ended(&self) {
+    /// Waits until no stream is open, and every request for a model is answered. Meanwhile no stream can be opened.
+    pub async fn work_ended(&self) {
         let all = u32::try_from(self.limits().max_streams).unwrap_or(u32::MAX);
         let _all = self.streams.acquire_many(all).await;
+        self.requests.close();
+        self.requests.wait().await;
+    }
+
+    /// Requests for models that are not answered yet.
+    pub fn open_requests(&self) -> usize {
+        self.requests.len()
     }
 
     /// A place for one more stream.

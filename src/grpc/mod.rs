@@ -1,4 +1,7 @@
 //! The wire: one file or folder for each protocol.
 
+pub mod codec;
 pub mod image_test;
+pub mod kserve;
+pub mod layer;
 pub mod status;

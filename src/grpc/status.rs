@@ -56,6 +56,11 @@ impl From<Error> for Status {
     }
 }
 
+/// A status with the text of a protocol's own.
+pub fn of(code: Code, text: String) -> Status {
+    Status::new(code, cut(text))
+}
+
 /// What ended a stream of requests, with the code that other gRPC implementations give for a message that is
 /// too large, and the flag that allows it.
 pub fn of_stream(status: Status) -> Status {

@@ -34,6 +34,20 @@ pub trait Opened: Send + Sync {
 pub trait Backend: Send + Sync {
     /// Reads a version. `folder` is the version's own: `REPOSITORY/NAME/NUMBER`.
     fn open(&self, settings: &Arc<Settings>, folder: &Path) -> Result<Box<dyn Opened>, Error>;
+
+    /// What a file says by itself of the model in it, to begin a configuration with. By default that is nothing.
+    fn names(&self, _file: &Path) -> Result<Names, Error> {
+        Ok(Names::default())
+    }
+}
+
+/// What is known of a model's inputs and outputs where nobody has described them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The inputs' names, in order.
+    pub inputs: Vec<String>,
+    /// How many outputs there are; 0 where that is not known.
+    pub outputs: usize,
 }
 
 /// Backends by the name that a model's configuration calls them by.

@@ -7,7 +7,7 @@ use super::torch;
 use crate::error::Error;
 
 /// A device that computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Device {
     /// The processor.
     Cpu,

@@ -1,20 +1,29 @@
 //! Models: what one is, where it lies on disk, and which are loaded.
 
 pub mod backend;
+pub mod check;
+pub mod config;
 pub mod device;
 mod identity;
+mod instance;
 pub mod pictures;
+pub mod registry;
+pub mod repository;
 pub mod settings;
 pub mod signature;
+pub mod statistics;
 #[cfg(feature = "torch")]
-mod torch;
+pub mod torch;
+pub mod version;
 
 use std::sync::LazyLock;
 
 pub use backend::{Backend, Backends, Inputs, Model, Opened, Outputs};
 pub use device::{Device, DeviceChoice};
+pub use registry::{Control, Registry};
 pub use settings::Settings;
 pub use signature::{Port, Signature};
+pub use version::Version;
 
 /// What there is of libtorch in this program, and on this machine.
 #[derive(Debug)]

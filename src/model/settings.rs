@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::exec::batch::Policy;
-use crate::proto::inference::ModelConfig;
+use crate::proto::inference::model_instance_group::Kind;
+use crate::proto::inference::{DataType, ModelConfig, ModelInstanceGroup, ModelOutput};
 use crate::tensor::Tensor;
 
+use super::device::Device;
 use super::pictures::Pictures;
 use super::signature::Signature;
 
@@ -26,7 +28,8 @@ pub struct Settings {
     pub instances: Vec<Instances>,
     /// How requests wait and are put together.
     pub batching: Policy,
-    /// What each instance runs before it counts as ready.
+    /// What each instance runs before it counts as ready. Empty where nobody knows what the model takes: no
+    /// `model_warmup`, and dims that vary.
     pub warmup: Vec<Warmup>,
     /// What it takes to take pictures, and what its outputs mean.
     pub pictures: Option<Pictures>,
@@ -34,6 +37,40 @@ pub struct Settings {
     pub parameters: BTreeMap<String, String>,
     /// The whole configuration with what was filled in, as clients may ask for it.
     pub config: ModelConfig,
+}
+
+impl Settings {
+    /// What clients see of the signature: the model's own, and the outputs that are made of its own.
+    pub fn listed(&self) -> Signature {
+        let mut listed = self.signature.clone();
+        listed.outputs.extend(self.pictures.as_ref().and_then(Pictures::added_output));
+        listed
+    }
+
+    /// The configuration as clients see it: with the outputs that are made of the model's own, and where its
+    /// instances really run.
+    pub fn listed_config(&self, instances: &[Device]) -> ModelConfig {
+        let mut config = self.config.clone();
+        let added = self.pictures.as_ref().and_then(Pictures::added_output);
+        config.output.extend(added.map(|port| ModelOutput {
+            name: port.name,
+            data_type: DataType::TypeString.into(),
+            dims: port.dims.to_i64(),
+            ..ModelOutput::default()
+        }));
+        let mut counts: BTreeMap<Device, i32> = BTreeMap::new();
+        instances.iter().for_each(|device| *counts.entry(*device).or_default() += 1);
+        let group = |(device, count)| {
+            let (kind, gpus) = match device {
+                Device::Cpu => (Kind::Cpu, Vec::new()),
+                Device::Cuda(number) => (Kind::Gpu, vec![i32::try_from(number).unwrap_or(i32::MAX)]),
+            };
+            let name = format!("{}_{device}", self.name);
+            ModelInstanceGroup { name, kind: kind.into(), gpus, count, ..ModelInstanceGroup::default() }
+        };
+        config.instance_group = counts.into_iter().map(group).collect();
+        config
+    }
 }
 
 /// Which versions are served.
@@ -74,6 +111,7 @@ pub struct Warmup {
     pub name: String,
     /// How often it is run.
     pub count: usize,
-    /// Its inputs, in the order of the signature, with the dimension of the batch if there is one.
+    /// Its inputs, in the order of the signature, of shapes as clients send them: with the dimension of the
+    /// batch if there is one, and without `reshape`.
     pub inputs: Vec<Option<Tensor>>,
 }

@@ -47,6 +47,11 @@ impl TestServer {
         ImageTestClient::new(self.channel().await).max_decoding_message_size(64 << 20)
     }
 
+    /// Waits until its models are loaded, or failed to load.
+    pub async fn loaded(&self) {
+        self.engine.models().opened().await;
+    }
+
     /// Tells it to end, without waiting for that.
     pub fn drain(&self) {
         self.stop.cancel();

@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pipeline", &["frame"]),
     ("session", &[]),
     ("config", &["frame", "model", "pipeline"]),
-    ("engine", &["config", "exec", "frame", "model", "pipeline", "session", "tensor"]),
+    ("engine", &["config", "exec", "frame", "model", "pipeline", "proto", "session", "tensor"]),
     ("grpc", &["config", "engine", "frame", "model", "pipeline", "proto", "session", "tensor"]),
     ("server", &["config", "engine", "grpc", "proto"]),
     ("client", &["proto"]),
@@ -23,9 +23,11 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Crates that only some places may use.
 const CRATES: &[(&str, &[&str])] = &[
-    ("tonic", &["src/grpc", "src/server", "src/client.rs", "src/proto.rs"]),
-    ("prost", &["src/grpc", "src/server", "src/client.rs", "src/model/config"]),
-    ("prost_reflect", &["src/model/config"]),
+    ("tonic", &["src/grpc", "src/server", "src/client", "src/proto.rs"]),
+    ("prost", &["src/grpc", "src/server", "src/client", "src/model/config"]),
+    ("prost_reflect", &["src/client", "src/model/config"]),
+    ("miette", &["src/model/config"]),
+    ("zip", &["src/model/config"]),
     ("tch", &["src/model/torch"]),
     ("torch_sys", &["src/model/torch"]),
     ("clap", &["src/bin"]),

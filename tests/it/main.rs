@@ -1,6 +1,7 @@
 //! The integration tests, in one program: one module for each topic.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop, and says where")]
 
+mod batching;
 mod bounds;
 mod change;
 mod client;
@@ -9,11 +10,17 @@ mod codecs;
 mod documents;
 mod gate;
 mod harness;
+mod kserve;
 mod layering;
+mod loading;
+mod pictures;
 mod pipeline_text;
 mod programs;
+mod puppet;
 mod services;
 mod stage_limits;
 mod stages;
 mod stream;
+#[cfg(feature = "torch")]
+mod torch;
 mod trouble;

@@ -263,7 +263,7 @@ async fn streams_that_do_not_end_are_cut_off_at_the_deadline() {
     talk.reply().await;
     talk.send(gray(1)).await;
     gate.arrived(1).await;
-    assert_eq!(server.ended().await, Ended::CutOff { streams: 1 });
+    assert_eq!(server.ended().await, Ended::CutOff { streams: 1, requests: 0 });
 }
 
 #[tokio::test]

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use frameserve::Error;
-use frameserve::config::{Config, Transport};
+use frameserve::config::{Config, Models, SharedMemory, Transport};
 use frameserve::frame::{PixelFormat, Size};
 use frameserve::limits::Limits;
+use frameserve::model::Control;
 use frameserve::pipeline::names::Names;
 use serde::{Deserialize, Serialize};
 
-/// Takes video frames over gRPC, runs an OpenCV pipeline on each, and streams them back in order.
+/// Takes video frames over gRPC, runs an OpenCV pipeline on each, and streams them back in order; answers single
+/// images and tensors with TorchScript models.
 ///
 /// Frames come on the bidirectional stream ImageTest/Analyse; `frameserve-client stream` sends a video and
-/// `frameserve-client pipelines` lists what can be done to it.
+/// `frameserve-client pipelines` lists what can be done to it. Models are asked by the KServe V2 inference
+/// protocol: `frameserve-client infer` sends a picture, and `frameserve-client models` lists them.
 #[derive(Debug, Parser)]
 #[command(
     name = "frameserve-server",
@@ -27,6 +30,7 @@ use serde::{Deserialize, Serialize};
                   Examples:\n  \
                   frameserve-server --listen 0.0.0.0:50051\n  \
                   frameserve-server --default-pipeline 'resize=640x360 | canny=50,150'\n  \
+                  frameserve-server --model-repository models # NAME/config.pbtxt and NAME/1/model.pt for each\n  \
                   frameserve-server --raw-size 1280x720       # for clients that send bare gray pixels\n  \
                   frameserve-server --print-config > frameserve.toml; frameserve-server --config frameserve.toml"
 )]
@@ -49,6 +53,34 @@ pub struct Settings {
     #[arg(long, value_name = "ADDRESS", env = "FRAMESERVE_LISTEN", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     listen: Vec<SocketAddr>,
+    /// Folder with a folder for each model, laid out as for Triton: NAME/config.pbtxt and NAME/VERSION/model.pt;
+    /// can be given several times
+    #[arg(long, value_name = "FOLDER", env = "FRAMESERVE_MODEL_REPOSITORY", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    model_repository: Vec<PathBuf>,
+    /// How models come and go: all are loaded at the start and stay (none), what changes in the repository is
+    /// loaded anew (poll), or clients load and unload them (explicit) [default: none]
+    #[arg(long, value_name = "MODE", env = "FRAMESERVE_MODEL_CONTROL")]
+    model_control: Option<ModelControl>,
+    /// How often the repository is looked at with --model-control poll [default: 15]
+    #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_POLL_INTERVAL")]
+    poll_interval: Option<f64>,
+    /// Model that is loaded at the start with --model-control explicit, or * for all; can be given several times
+    #[arg(long, value_name = "NAME", env = "FRAMESERVE_LOAD_MODEL", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    load_model: Vec<String>,
+    /// Where models run: auto (GPUs where there are some, else the CPU), cpu, cuda (every GPU) or cuda:N
+    /// [default: auto]
+    #[arg(long, value_name = "DEVICE", env = "FRAMESERVE_DEVICE")]
+    device: Option<String>,
+    /// What the server calls itself towards clients of the inference protocol; some of Triton's insist on triton
+    /// [default: frameserve]
+    #[arg(long, value_name = "NAME", env = "FRAMESERVE_SERVER_NAME")]
+    server_name: Option<String>,
+    /// Who may have tensors in shared memory: nobody, clients that come in over this machine's own addresses
+    /// (127.0.0.1 and the like), or everybody [default: this-machine]
+    #[arg(long, value_name = "WHO", env = "FRAMESERVE_SHARED_MEMORY")]
+    shared_memory: Option<SharedMemoryFor>,
     /// Pipeline of streams that ask for none: a text, or a name from the file's [pipelines] [default: none,
     /// frames are only decoded and encoded]
     #[arg(long, value_name = "PIPELINE", env = "FRAMESERVE_DEFAULT_PIPELINE")]
@@ -124,6 +156,33 @@ pub struct Settings {
     pipelines: BTreeMap<String, NamedPipeline>,
 }
 
+/// How often the repository is looked at, unless told otherwise.
+const POLL_SECONDS: f64 = 15.0;
+
+/// How models come and go.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelControl {
+    /// All are loaded at the start, and stay.
+    None,
+    /// What changes in the repository is loaded anew.
+    Poll,
+    /// Clients load and unload them.
+    Explicit,
+}
+
+/// Who may have tensors in shared memory.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum SharedMemoryFor {
+    /// Nobody.
+    Nowhere,
+    /// Clients that come in over this machine's own addresses.
+    ThisMachine,
+    /// Everybody.
+    Everywhere,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "kebab-case")]
@@ -163,6 +222,19 @@ impl Settings {
         let Config { limits, transport, .. } = config;
         let filled = Settings {
             listen: config.listen.clone(),
+            model_control: Some(match config.models.control {
+                Control::None => ModelControl::None,
+                Control::Poll(_) => ModelControl::Poll,
+                Control::Explicit(_) => ModelControl::Explicit,
+            }),
+            poll_interval: Some(self.poll_interval.unwrap_or(POLL_SECONDS)),
+            device: Some(config.models.device.to_string()),
+            server_name: Some(config.name.clone()),
+            shared_memory: Some(match config.shared_memory {
+                SharedMemory::Nowhere => SharedMemoryFor::Nowhere,
+                SharedMemory::ThisMachine => SharedMemoryFor::ThisMachine,
+                SharedMemory::Everywhere => SharedMemoryFor::Everywhere,
+            }),
             default_pipeline: Some(config.default_pipeline.clone()),
             threads: Some(config.threads),
             window: Some(config.default_window),
@@ -229,6 +301,14 @@ impl Settings {
             raw_size: self.raw_size.as_deref().map(raw_size).transpose()?,
             raw_format: self.raw_format.as_deref().map(raw_format).transpose()?,
             pipelines,
+            models: self.models()?,
+            name: self.server_name.clone().unwrap_or(default.name),
+            shared_memory: match self.shared_memory {
+                None => default.shared_memory,
+                Some(SharedMemoryFor::Nowhere) => SharedMemory::Nowhere,
+                Some(SharedMemoryFor::ThisMachine) => SharedMemory::ThisMachine,
+                Some(SharedMemoryFor::Everywhere) => SharedMemory::Everywhere,
+            },
             transport: Transport {
                 stream_window: self.stream_window_bytes.unwrap_or(transport.stream_window),
                 streams_per_connection: self
@@ -243,6 +323,24 @@ impl Settings {
                 )?,
             },
             drain_timeout: seconds("--drain-timeout", self.drain_timeout, default.drain_timeout)?,
+        })
+    }
+
+    fn models(&self) -> Result<Models, Error> {
+        let every = seconds("--poll-interval", self.poll_interval, Duration::from_secs_f64(POLL_SECONDS))?;
+        let control = match self.model_control.unwrap_or(ModelControl::None) {
+            ModelControl::None => Control::None,
+            ModelControl::Poll => Control::Poll(every),
+            ModelControl::Explicit => Control::Explicit(self.load_model.clone()),
+        };
+        if !self.load_model.is_empty() && !matches!(control, Control::Explicit(_)) {
+            return Err(Error::Incomplete("--load-model goes with --model-control explicit only"));
+        }
+        Ok(Models {
+            repositories: self.model_repository.clone(),
+            control,
+            device: self.device.as_deref().unwrap_or("auto").parse()?,
+            ..Models::default()
         })
     }
 

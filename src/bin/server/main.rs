@@ -4,12 +4,17 @@ mod args;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use frameserve::config::Config;
+use frameserve::grpc::kserve::Levels;
 use frameserve::server::{Ended, Server};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
+use tracing_subscriber::reload::Handle;
 
 use args::{Args, LogFormat, Settings};
 
@@ -46,12 +51,15 @@ fn run(args: Args) -> Result<(), Failure> {
         print!("{}", settings.to_toml(&config.validate()?));
         return Ok(());
     }
-    log(&settings)?;
+    let levels = log(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("async").enable_all().build()?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, levels))?;
+    drop(runtime);
+    // The threads of models end by themselves, and nobody waits for them: they may still give back what they had.
+    leave()
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, levels: Levels) -> Result<(), Failure> {
     let mut listeners = Vec::new();
     for address in config.listen.clone() {
         let listener =
@@ -59,7 +67,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         listeners.push(listener);
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let server = Server::new(config)?;
+    let server = Server::new(config)?.with_levels(levels);
     let mut out = std::io::stdout().lock();
     for listener in &listeners {
         // On standard output, for whoever started us with port 0; it may be closed.
@@ -84,9 +92,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
         let _sender = once.await;
     };
     match server.serve(listeners, asked).await? {
-        Ended::Drained => tracing::info!("every stream had ended"),
-        Ended::CutOff { streams } => {
-            tracing::warn!(streams, "streams were cut off at the deadline");
+        Ended::Drained => tracing::info!("everything that was taken is done"),
+        Ended::CutOff { streams, requests } => {
+            tracing::warn!(streams, requests, "what was not done at the deadline was cut off");
             leave();
         }
     }
@@ -99,13 +107,40 @@ fn leave() -> ! {
     unsafe { libc::_exit(0) }
 }
 
-fn log(settings: &Settings) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(settings.log())
-        .map_err(|error| Failure::Settings(format!("--log {}: {error}", settings.log())))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match settings.log_format() {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
-    Ok(())
+/// Begins to log, and returns how that can be changed.
+fn log(settings: &Settings) -> Result<Levels, Failure> {
+    let text = settings.log().to_owned();
+    let filter =
+        EnvFilter::try_new(&text).map_err(|error| Failure::Settings(format!("--log {text}: {error}")))?;
+    let logs = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    Ok(match settings.log_format() {
+        LogFormat::Text => {
+            let logs = logs.with_filter_reloading();
+            let levels = levels(text, logs.reload_handle());
+            logs.init();
+            levels
+        }
+        LogFormat::Json => {
+            let logs = logs.json().with_filter_reloading();
+            let levels = levels(text, logs.reload_handle());
+            logs.init();
+            levels
+        }
+    })
+}
+
+/// Changes the level of what has none of its own in `text`, and leaves the others.
+fn levels<S: 'static>(text: String, handle: Handle<EnvFilter, S>) -> Levels {
+    let level = text.split(',').find_map(|part| part.trim().parse().ok()).unwrap_or(LevelFilter::ERROR);
+    let set = move |level: LevelFilter| {
+        let filter = EnvFilter::try_new(&text).map_err(|error| error.to_string())?;
+        // What the libraries below tell in detail is of no use to who asks a server for more.
+        let directive = match level {
+            LevelFilter::DEBUG | LevelFilter::TRACE => format!("frameserve={level}"),
+            level => level.to_string(),
+        };
+        let directive = directive.parse().map_err(|error: ParseError| error.to_string())?;
+        handle.reload(filter.add_directive(directive)).map_err(|error| error.to_string())
+    };
+    Levels { level, set: Arc::new(set) }
 }

@@ -3,7 +3,7 @@
 use super::convert;
 use crate::engine::Engine;
 use crate::frame::{Codec, PixelFormat};
-use crate::model;
+use crate::model::{self, Version};
 use crate::pipeline::names::Names;
 use crate::pipeline::param::{Param, Range};
 use crate::pipeline::stage::{Group, StageKind};
@@ -43,6 +43,16 @@ pub fn describe(engine: &Engine, services: &[String]) -> DescribeReply {
         open_streams: u32::try_from(engine.open_streams()).unwrap_or(u32::MAX),
         draining: engine.drain().is_cancelled(),
         frames_taken: engine.frames_taken(),
+        devices: engine.models().means().devices.iter().map(ToString::to_string).collect(),
+        models: engine.models().ready().iter().map(|version| loaded(version)).collect(),
+    }
+}
+
+fn loaded(version: &Version) -> proto::LoadedModel {
+    proto::LoadedModel {
+        name: version.settings().name.clone(),
+        version: version.number(),
+        instances: version.instances().iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::ffi::CStr;
 
-use super::Torch;
+use crate::model::Torch;
 
 /// The linker drops libraries of which nothing is called by name, and that is well: one program serves with
 /// and without CUDA. Where libtorch comes with CUDA, this library registers it once it is loaded.
 const CUDA_LIBRARY: &CStr = c"libtorch_cuda.so";
 
+/// Looks for libtorch's CUDA libraries, and for devices that it can use with them.
 pub fn find() -> Torch {
     let version = env!("LIBTORCH_VERSION");
     // SAFETY: the name is a C string; what the library does when it is loaded is what libtorch is made for.

@@ -1,0 +1,409 @@
+//! A request for a model, from when it came to its outputs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Engine;
+use super::piped::PipedModel;
+use crate::error::{Error, ModelUnknown, RequestError};
+use crate::frame::{Encoding, Workbench};
+use crate::limits::Credit;
+use crate::model::Inputs;
+use crate::model::check::{Checked, Given};
+use crate::model::pictures::{self, Pictures, Task};
+use crate::model::registry::{IndexEntry, State};
+use crate::model::settings::Settings;
+use crate::model::signature::Signature;
+use crate::model::statistics::{Compute, Snapshot, Success};
+use crate::model::version::{Treatment, Version};
+use crate::pipeline::spec;
+use crate::proto::inference::ModelConfig;
+use crate::tensor::classification::{self, Ranking};
+use crate::tensor::image::Geometry;
+use crate::tensor::{Data, DataType, Tensor};
+
+/// Something that answers requests: a version of a model, or a named pipeline.
+#[derive(Debug, Clone)]
+pub enum Served {
+    /// A version of a model of the repository.
+    Model(Arc<Version>),
+    /// A named pipeline.
+    Pipeline(Arc<PipedModel>),
+}
+
+/// What a client asks of a model.
+#[derive(Debug, Default)]
+pub struct InferRequest {
+    /// The inputs, in any order.
+    pub inputs: Vec<Given>,
+    /// The outputs that are wanted; none for all.
+    pub outputs: Vec<Asked>,
+    /// When it has its turn, and for how long it is wanted.
+    pub treatment: Treatment,
+    /// How a picture is encoded that comes back from a pipeline, where no output says.
+    pub codec: Option<Encoding>,
+}
+
+/// An output that a client wants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// Its name.
+    pub name: String,
+    /// In place of scores, so many of the best classes; 0 for the scores.
+    pub classification: usize,
+    /// In place of pixels, an encoded picture.
+    pub codec: Option<Encoding>,
+}
+
+/// What a model answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InferReply {
+    /// Names and values, in the order in which they were asked for.
+    pub outputs: Vec<(String, Tensor)>,
+}
+
+impl Served {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Served::Model(version) => &version.settings().name,
+            Served::Pipeline(piped) => piped.name(),
+        }
+    }
+
+    /// Its number; pipelines have only one.
+    pub fn version(&self) -> u64 {
+        match self {
+            Served::Model(version) => version.number(),
+            Served::Pipeline(_) => 1,
+        }
+    }
+
+    /// What kind of model it is, in the words of its configuration.
+    pub fn platform(&self) -> &str {
+        match self.config() {
+            ModelConfig { platform, backend, .. } if platform.is_empty() => backend,
+            ModelConfig { platform, .. } => platform,
+        }
+    }
+
+    /// What it takes and gives.
+    pub fn signature(&self) -> &Signature {
+        match self {
+            Served::Model(version) => version.listed(),
+            Served::Pipeline(piped) => piped.signature(),
+        }
+    }
+
+    /// Its whole configuration.
+    pub fn config(&self) -> &ModelConfig {
+        match self {
+            Served::Model(version) => version.config(),
+            Served::Pipeline(piped) => piped.config(),
+        }
+    }
+
+    /// Whether this output can be had as an encoded picture.
+    fn gives_picture(&self, output: usize) -> bool {
+        match self {
+            Served::Model(version) => version
+                .settings()
+                .pictures
+                .as_ref()
+                .is_some_and(|pictures| pictures.picture_output(output).is_some()),
+            Served::Pipeline(_) => output == 0,
+        }
+    }
+
+    /// Whether this input takes encoded pictures too.
+    pub fn takes_pictures(&self, input: usize) -> bool {
+        match self {
+            Served::Model(version) => {
+                version.settings().pictures.as_ref().is_some_and(|pictures| pictures.input == input)
+            }
+            Served::Pipeline(_) => true,
+        }
+    }
+}
+
+/// A request with what it needs on its way.
+struct Way<'a> {
+    engine: &'a Engine,
+    version: &'a Version,
+    began: Instant,
+}
+
+/// Inputs that are as the model takes them.
+struct Ready {
+    inputs: Inputs,
+    rows: usize,
+    /// How the pictures lie in the tensors that were made of them.
+    geometry: Vec<Geometry>,
+    credit: Arc<Credit>,
+}
+
+impl Engine {
+    /// What answers to this name: the version of this number, or the highest that is ready where that is empty.
+    /// A name may also be that of a pipeline, or the text of one.
+    pub fn served(&self, name: &str, version: &str) -> Result<Served, Error> {
+        let version = version_number(version)?;
+        let piped = match self.piped.get(name) {
+            Some(piped) => Arc::clone(piped),
+            None => match self.models.find(name, version) {
+                Err(Error::ModelUnknown(unknown @ ModelUnknown::Model(_))) => {
+                    Arc::new(self.piped_by_text(name, unknown)?)
+                }
+                found => return found.map(Served::Model),
+            },
+        };
+        match version {
+            None | Some(1) => Ok(Served::Pipeline(piped)),
+            Some(version) => Err(ModelUnknown::Version { model: name.into(), version }.into()),
+        }
+    }
+
+    fn piped_by_text(&self, text: &str, unknown: ModelUnknown) -> Result<PipedModel, Error> {
+        match spec::parse(text, &self.config.pipelines) {
+            Ok(stages) if !stages.is_empty() => Ok(PipedModel::new(text)),
+            // Whoever writes this means a pipeline, and wants to know what is wrong with it.
+            Err(error) if text.contains(['|', '=']) => Err(error),
+            _ => Err(unknown.into()),
+        }
+    }
+
+    /// All models and versions that are known, and the named pipelines; or only those that are ready.
+    pub async fn index(&self, only_ready: bool) -> Vec<IndexEntry> {
+        let mut entries = self.models.index(only_ready).await;
+        entries.extend(self.piped.keys().map(|name| IndexEntry {
+            name: name.clone(),
+            version: Some(1),
+            state: Some(State::Ready),
+            reason: String::new(),
+        }));
+        entries
+    }
+
+    /// What versions did so far: all, those of one model, or one of them.
+    pub fn statistics(&self, name: &str, version: &str) -> Result<Vec<(String, u64, Snapshot)>, Error> {
+        let number = version_number(version)?;
+        let mut counted = match self.piped.get(name) {
+            Some(_) => Vec::new(),
+            None => self.models.statistics(name, number)?,
+        };
+        let piped = self.piped.values().filter(|piped| name.is_empty() || piped.name() == name);
+        counted.extend(piped.map(|piped| (piped.name().to_owned(), 1, piped.statistics().snapshot())));
+        Ok(counted)
+    }
+
+    /// Answers a request. Dropping the future takes the request out of the queue that it waits in.
+    pub async fn infer(
+        self: &Arc<Self>,
+        served: &Served,
+        request: InferRequest,
+    ) -> Result<InferReply, Error> {
+        let _open = self.requests.token();
+        check_outputs(served, &request.outputs)?;
+        match served {
+            Served::Pipeline(piped) => {
+                let began = Instant::now();
+                let answered = self.infer_piped(piped, request).await;
+                if answered.is_err() {
+                    piped.statistics().failed(began.elapsed());
+                }
+                answered
+            }
+            Served::Model(version) => {
+                let way = Way { engine: self, version, began: Instant::now() };
+                let InferRequest { inputs, outputs, treatment, .. } = request;
+                // What the model does not take is none of its failures.
+                let checked = version.check().inputs(inputs)?;
+                let answered = way.answer(checked, outputs, treatment).await;
+                if answered.is_err() {
+                    version.statistics().failed(way.began.elapsed());
+                }
+                answered
+            }
+        }
+    }
+}
+
+impl Way<'_> {
+    async fn answer(
+        &self,
+        checked: Checked,
+        asked: Vec<Asked>,
+        treatment: Treatment,
+    ) -> Result<InferReply, Error> {
+        let ready = self.prepare(checked).await?;
+        let input = self.began.elapsed();
+        let Ready { inputs, rows, geometry, credit } = ready;
+        let done = self.version.infer(inputs, rows, treatment, &credit).await?;
+        let begin = Instant::now();
+        let outputs = self.finish(done.outputs, asked, geometry).await?;
+        let compute = Compute { input, infer: done.ran, output: begin.elapsed() };
+        let total = self.began.elapsed();
+        self.version.statistics().succeeded(Success { rows, queue: done.queued, compute, total });
+        Ok(InferReply { outputs })
+    }
+
+    /// Takes room for the request, and makes tensors of its pictures.
+    async fn prepare(&self, checked: Checked) -> Result<Ready, Error> {
+        let Checked { mut inputs, rows } = checked;
+        let Settings { signature, .. } = &**self.version.settings();
+        let pictures = self.pictures(&inputs);
+        let mut bytes: usize = inputs.iter().flatten().map(Tensor::memory).sum();
+        if let Some((pictures, encoded)) = &pictures {
+            bytes = bytes.saturating_add(pictures.memory(encoded, self.engine.limits())?);
+        }
+        // Where outputs vary, they are taken to be as large as the inputs.
+        let outputs = signature.outputs.iter().map(|port| {
+            let row = port.dims.fixed().and_then(|shape| shape.elements()).zip(port.datatype.size());
+            row.and_then(|(elements, size)| elements.checked_mul(size)?.checked_mul(rows))
+        });
+        let outputs: usize =
+            outputs.map(|bytes_out| bytes_out.unwrap_or(bytes)).fold(0, usize::saturating_add);
+        let credit = Arc::new(self.engine.credits().try_acquire(bytes.saturating_add(outputs))?);
+        let Some((pictures, encoded)) = pictures else {
+            return Ok(Ready { geometry: self.geometry(&inputs)?, inputs, rows, credit });
+        };
+        let index = pictures.input;
+        let settings = Arc::clone(self.version.settings());
+        let limits = self.engine.limits().clone();
+        let held = Arc::clone(&credit);
+        let job = self.engine.pool.submit(move |bench, _| {
+            let _held = held;
+            let pictures = settings.pictures.as_ref().ok_or(Error::Cancelled)?;
+            let prepared = pictures.prepare(&encoded, &limits, bench);
+            bench.tidy();
+            prepared
+        });
+        let (tensor, geometry) = job.await??;
+        inputs[index] = Some(tensor);
+        Ok(Ready { inputs, rows, geometry, credit })
+    }
+
+    /// Pictures that came as a tensor: what is found in them is found there.
+    fn geometry(&self, inputs: &Inputs) -> Result<Vec<Geometry>, Error> {
+        let detector = self.version.settings().pictures.as_ref();
+        let detector = detector.filter(|pictures| matches!(pictures.task, Some(Task::Detection(_))));
+        let tensor = detector.and_then(|pictures| Some((pictures, inputs.get(pictures.input)?.as_ref()?)));
+        tensor.map_or_else(|| Ok(Vec::new()), |(pictures, tensor)| pictures.geometry(tensor))
+    }
+
+    /// The encoded pictures among the inputs.
+    fn pictures(&self, inputs: &Inputs) -> Option<(&Pictures, Vec<Bytes>)> {
+        let Settings { pictures, signature, .. } = &**self.version.settings();
+        let pictures = pictures.as_ref()?;
+        let tensor = inputs.get(pictures.input)?.as_ref()?;
+        let takes_bytes = signature.inputs.get(pictures.input)?.datatype == DataType::Bytes;
+        match tensor.data() {
+            Data::Elements(elements) if !takes_bytes => Some((pictures, elements.clone())),
+            _ => None,
+        }
+    }
+
+    /// Makes of the model's outputs what was asked for.
+    async fn finish(
+        &self,
+        outputs: Vec<Tensor>,
+        mut asked: Vec<Asked>,
+        geometry: Vec<Geometry>,
+    ) -> Result<Vec<(String, Tensor)>, Error> {
+        if asked.is_empty() {
+            let listed = self.version.listed().outputs.iter();
+            asked = listed
+                .map(|port| Asked { name: port.name.clone(), classification: 0, codec: None })
+                .collect();
+        }
+        let names = &self.version.settings().signature;
+        let plain = |asked: &Asked| {
+            let index =
+                names.output(&asked.name).filter(|_| asked.classification == 0 && asked.codec.is_none())?;
+            Some((asked.name.clone(), outputs[index].clone()))
+        };
+        if let Some(plain) = asked.iter().map(plain).collect() {
+            return Ok(plain);
+        }
+        let settings = Arc::clone(self.version.settings());
+        let job = self.engine.pool.submit(move |bench, _| {
+            let make = |asked: Asked| {
+                let made = made(&settings, &outputs, &asked, &geometry, bench)?;
+                Ok((asked.name, made))
+            };
+            let made = asked.into_iter().map(make).collect();
+            bench.tidy();
+            made
+        });
+        job.await?
+    }
+}
+
+/// A version as clients write it.
+pub fn version_number(text: &str) -> Result<Option<u64>, Error> {
+    let malformed = match text.parse::<i64>() {
+        _ if text.is_empty() => return Ok(None),
+        Ok(number) if number > 0 => return Ok(Some(number.unsigned_abs())),
+        Ok(_) => format!("invalid model version specified '{text}', version should be an integral value > 0"),
+        Err(why) => format!(
+            "failed to get model version from specified version string '{text}' (details: {why}), version should be \
+             an integral value > 0"
+        ),
+    };
+    Err(RequestError::Malformed(malformed).into())
+}
+
+/// One output as it was asked for, where it is more than the tensor that the model gave.
+fn made(
+    settings: &Settings,
+    outputs: &[Tensor],
+    asked: &Asked,
+    geometry: &[Geometry],
+    bench: &mut Workbench,
+) -> Result<Tensor, Error> {
+    let Settings { signature, pictures, .. } = settings;
+    let Some(index) = signature.output(&asked.name) else {
+        let pictures =
+            pictures.as_ref().ok_or_else(|| Error::Internal(format!("no output {}", asked.name)))?;
+        return pictures::json(&pictures.detections(outputs, geometry)?);
+    };
+    let output = &outputs[index];
+    let picture = pictures.as_ref().and_then(|pictures| pictures.picture_output(index));
+    match (asked.codec, picture) {
+        (Some(encoding), Some(picture)) => picture.encode(outputs, encoding, bench),
+        _ if asked.classification > 0 => {
+            let ranking = Ranking {
+                best: asked.classification,
+                rows: (signature.max_batch > 0).then(|| output.shape().dims().first().copied().unwrap_or(1)),
+                activation: pictures.as_ref().map(|pictures| pictures.activation(index)).unwrap_or_default(),
+                labels: signature.outputs[index].labels.as_deref().unwrap_or_default(),
+            };
+            Ok(classification::classify(output, &ranking)?.tensor)
+        }
+        _ => Ok(output.clone()),
+    }
+}
+
+/// Everything that is asked for is there, and can be had in that form.
+fn check_outputs(served: &Served, asked: &[Asked]) -> Result<(), Error> {
+    let model = || served.name().to_owned();
+    for (at, Asked { name, classification, codec }) in asked.iter().enumerate() {
+        let Some(index) = served.signature().output(name) else {
+            return Err(RequestError::UnknownOutput { output: name.clone(), model: model() }.into());
+        };
+        if asked[..at].iter().any(|before| before.name == *name) {
+            return Err(RequestError::Duplicate { what: "output", name: name.clone() }.into());
+        }
+        let refuse = |reason: String| {
+            Err(RequestError::Output { output: name.clone(), model: model(), reason }.into())
+        };
+        if *classification > 0 && served.signature().outputs[index].datatype == DataType::Bytes {
+            return refuse(format!("classification {classification} wants scores, and it has BYTES"));
+        }
+        if let Some(codec) = codec.filter(|_| !served.gives_picture(index)) {
+            return refuse(format!("it is no picture that could be encoded as {}", codec.codec.name()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! Pipelines as models: a picture goes in, a picture comes out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::infer::{Asked, InferReply, InferRequest};
+use super::{Begun, Engine, Lane, Processed, Reply, ReplyCodec, Timing};
+use crate::error::{Error, RequestError};
+use crate::frame::codec::Chroma;
+use crate::frame::{Codec, Encoded, Encoding, Identity, PixelFormat, Size};
+use crate::model::check::Given;
+use crate::model::signature::{Port, Signature};
+use crate::model::statistics::{Compute, Statistics, Success};
+use crate::pipeline::Pipeline;
+use crate::pipeline::names::Names;
+use crate::proto::inference::{self as proto, ModelConfig};
+use crate::tensor::{Data, DataType, Dims, Shape, Tensor};
+
+/// A pipeline with what there is to say of it as of a model.
+#[derive(Debug)]
+pub struct PipedModel {
+    name: String,
+    signature: Signature,
+    config: ModelConfig,
+    statistics: Statistics,
+}
+
+/// What kind of model it is.
+const PLATFORM: &str = "opencv_pipeline";
+
+/// The input, and the output that is a picture.
+const IMAGE: &str = "image";
+/// The output with what the stages found.
+const FINDINGS: &str = "findings";
+
+impl PipedModel {
+    /// All the named pipelines of a server.
+    pub fn all(names: &Names) -> BTreeMap<String, Arc<Self>> {
+        names.iter().map(|(name, _)| (name.to_owned(), Arc::new(PipedModel::new(name)))).collect()
+    }
+
+    /// A pipeline of this name, or with this text.
+    pub fn new(name: &str) -> Self {
+        let port = |name: &str| Port {
+            name: name.into(),
+            datatype: DataType::Bytes,
+            dims: Dims::new(&[-1]).expect("-1 stands for any"),
+            reshape: None,
+            optional: false,
+            labels: None,
+        };
+        let signature =
+            Signature { max_batch: 0, inputs: vec![port(IMAGE)], outputs: vec![port(IMAGE), port(FINDINGS)] };
+        let output = |name: &str| proto::ModelOutput {
+            name: name.into(),
+            data_type: proto::DataType::TypeString.into(),
+            dims: vec![-1],
+            ..Default::default()
+        };
+        let input = proto::ModelInput {
+            name: IMAGE.into(),
+            data_type: proto::DataType::TypeString.into(),
+            dims: vec![-1],
+            ..Default::default()
+        };
+        let config = ModelConfig {
+            name: name.into(),
+            platform: PLATFORM.into(),
+            input: vec![input],
+            output: vec![output(IMAGE), output(FINDINGS)],
+            ..Default::default()
+        };
+        PipedModel { name: name.into(), signature, config, statistics: Statistics::default() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it takes and gives.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// What it did so far.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// The one input, as the pictures that it consists of.
+    fn pictures(&self, inputs: Vec<Given>) -> Result<(Vec<Encoded>, bool), Error> {
+        let model = || self.name.clone();
+        let mut image = None;
+        for Given { name, tensor } in inputs {
+            if name != IMAGE {
+                return Err(RequestError::UnknownInput { input: name, model: model() }.into());
+            }
+            if image.replace(tensor).is_some() {
+                return Err(RequestError::Duplicate { what: "input", name }.into());
+            }
+        }
+        let quoted = format!("'{IMAGE}'");
+        let missing = || RequestError::MissingInputs {
+            expected: 1,
+            got: 0,
+            model: model(),
+            given: String::new(),
+            missing: quoted,
+        };
+        let tensor = image.ok_or_else(missing)?;
+        let shape = tensor.shape().clone();
+        let wrong = |expected: &str| RequestError::Shape {
+            input: IMAGE.into(),
+            model: model(),
+            expected: expected.into(),
+            got: shape.to_string(),
+            note: "",
+        };
+        match (tensor.datatype(), tensor.into_data()) {
+            (_, Data::Elements(elements)) if shape.dims().len() <= 1 => {
+                Ok((elements.into_iter().map(Encoded::sniffed).collect::<Result<_, _>>()?, false))
+            }
+            (_, Data::Elements(_)) => Err(wrong("[-1] of encoded pictures").into()),
+            (DataType::Uint8, Data::Raw(bytes)) => {
+                let expected = "[height,width,3] of BGR or [height,width,1] of gray pixels";
+                let side = |side: usize| u32::try_from(side).ok().filter(|side| *side > 0);
+                let (size, format) = match *shape.dims() {
+                    [height, width, 3] => (side(width).zip(side(height)), PixelFormat::Bgr24),
+                    [height, width, 1] | [height, width] => {
+                        (side(width).zip(side(height)), PixelFormat::Gray8)
+                    }
+                    _ => return Err(wrong(expected).into()),
+                };
+                let (width, height) = size.ok_or_else(|| wrong(expected))?;
+                Ok((vec![Encoded::raw(bytes, format, Size::new(width, height))?], true))
+            }
+            (found, _) => Err(RequestError::DataType {
+                input: IMAGE.into(),
+                found: found.to_string(),
+                model: model(),
+                expected: "BYTES or UINT8".into(),
+            }
+            .into()),
+        }
+    }
+}
+
+impl Engine {
+    /// Takes the pictures of a request through a named pipeline, each by itself.
+    pub(super) async fn infer_piped(
+        self: &Arc<Self>,
+        model: &PipedModel,
+        request: InferRequest,
+    ) -> Result<InferReply, Error> {
+        let InferRequest { inputs, outputs, codec, .. } = request;
+        let (pictures, as_tensor) = model.pictures(inputs)?;
+        let wanted = |name: &str| outputs.is_empty() || outputs.iter().any(|asked| asked.name == name);
+        let asked = outputs.iter().find(|asked| asked.name == IMAGE).and_then(|asked| asked.codec).or(codec);
+        let reply = match asked {
+            _ if !wanted(IMAGE) => reply(ReplyCodec::NoPicture, Encoding::new(Codec::Jpeg)),
+            Some(encoding) => reply(ReplyCodec::Codec(encoding.codec), encoding),
+            None if as_tensor => reply(ReplyCodec::Raw, Encoding::new(Codec::Png)),
+            None => reply(ReplyCodec::AsItCame, Encoding::new(Codec::Jpeg)),
+        };
+        let pipeline = Arc::clone(self).pipeline(model.name.clone()).await?;
+        let works = pictures.into_iter().map(|picture| self.process(&pipeline, reply, picture));
+        // In the order of the pictures, as many side by side as on a stream: a message holds a great many.
+        let works = stream::iter(works).buffered(self.limits().max_window);
+        let processed: Vec<_> = works.try_collect().await?;
+        let names = if outputs.is_empty() {
+            vec![IMAGE.to_owned(), FINDINGS.to_owned()]
+        } else {
+            outputs.into_iter().map(|Asked { name, .. }| name).collect()
+        };
+        for processed in &processed {
+            model.statistics.executed(1, processed.timing.compute());
+            model.statistics.succeeded(processed.timing.success());
+        }
+        let tensor = |name: String| {
+            let tensor = if name == FINDINGS { findings(&processed)? } else { image(&processed)? };
+            Ok((name, tensor))
+        };
+        Ok(InferReply { outputs: names.into_iter().map(tensor).collect::<Result<_, Error>>()? })
+    }
+
+    async fn process(
+        self: &Arc<Self>,
+        pipeline: &Arc<Pipeline>,
+        reply: Reply,
+        picture: Encoded,
+    ) -> Result<Processed, Error> {
+        let Size { width, height } = picture.size;
+        self.limits().check_pixels("a picture", width, height)?;
+        let memory = pipeline.memory(picture.size)?;
+        let credit = self.credits().try_acquire(picture.bytes.len() + memory.picture)?;
+        // A lane of its own: what stateful stages see of one request is not for the next.
+        let mut lane = Lane::new(Arc::clone(self), Arc::clone(pipeline), reply);
+        match lane.begin(Identity::default(), picture, credit, Instant::now()) {
+            Begun::Done(processed) => Ok(processed),
+            Begun::Work(work) => work.run().await,
+        }
+    }
+}
+
+impl Timing {
+    /// The parts as those of a model.
+    fn compute(&self) -> Compute {
+        let infer = self.stages.iter().map(|step| step.took).sum();
+        Compute { input: self.decode, infer, output: self.encode }
+    }
+
+    fn success(&self) -> Success {
+        Success { rows: 1, queue: self.queue, compute: self.compute(), total: self.total }
+    }
+}
+
+fn reply(codec: ReplyCodec, encoding: Encoding) -> Reply {
+    Reply { codec, quality: encoding.quality, chroma: Chroma::default() }
+}
+
+/// The pictures that came out: encoded ones as a list, raw ones as an array of pixels.
+fn image(processed: &[Processed]) -> Result<Tensor, Error> {
+    let raw = match processed {
+        [Processed { picture: Some((bytes, Codec::Raw(format))), size, .. }] => Some((bytes, format, size)),
+        _ => None,
+    };
+    if let Some((bytes, format, Size { width, height })) = raw {
+        let channels = if *format == PixelFormat::Gray8 { 1 } else { 3 };
+        let shape = Shape::new(vec![*height as usize, *width as usize, channels]);
+        return Tensor::raw(DataType::Uint8, shape, bytes.clone());
+    }
+    let pictures = processed.iter().filter_map(|processed| Some(processed.picture.as_ref()?.0.clone()));
+    let pictures: Vec<_> = pictures.collect();
+    Tensor::elements(Shape::new(vec![pictures.len()]), pictures)
+}
+
+fn findings(processed: &[Processed]) -> Result<Tensor, Error> {
+    let json = |processed: &Processed| {
+        let json =
+            serde_json::to_vec(&processed.findings).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Bytes::from(json))
+    };
+    let found = processed.iter().map(json).collect::<Result<Vec<_>, Error>>()?;
+    Tensor::elements(Shape::new(vec![found.len()]), found)
+}

@@ -1,0 +1,104 @@
+//! Parameters of a configuration: for pictures, for the backend, and those that nobody uses.
+
+use std::collections::BTreeMap;
+
+use super::{PYTORCH, quoted, refused};
+use crate::error::Error;
+use crate::proto::inference::ModelConfig;
+
+/// What those begin with that say what the model makes of pictures.
+const OURS: &str = "frameserve.";
+
+/// Threads of one operation, in one instance.
+const THREADS: &str = "INTRA_OP_THREAD_COUNT";
+
+/// Whether the graph is run as it was saved.
+const UNOPTIMIZED: &str = "DISABLE_OPTIMIZED_EXECUTION";
+
+/// Whether it is run without what only training needs.
+const INFERENCE: &str = "INFERENCE_MODE";
+
+/// Parameters of Triton's backend that change how a graph is run, and not what comes out.
+const HINTS: &[&str] = &[
+    "DISABLE_CUDNN",
+    "ENABLE_CACHE_CLEANING",
+    "ENABLE_JIT_EXECUTOR",
+    "ENABLE_JIT_PROFILING",
+    "ENABLE_NVFUSER",
+    "ENABLE_TENSOR_FUSER",
+    "ENABLE_WEIGHT_SHARING",
+    "INTER_OP_THREAD_COUNT",
+];
+
+/// More threads than any machine has cores.
+const MAX_THREADS: u32 = 1024;
+
+/// Parameters, sorted by who uses them.
+#[derive(Debug, Default)]
+pub struct Parameters {
+    /// Those for pictures.
+    pub pictures: BTreeMap<String, String>,
+    /// Those for the backend.
+    pub backend: BTreeMap<String, String>,
+}
+
+impl Parameters {
+    /// Sorts a configuration's, and lists those that are not used. TorchScript's are checked here; another
+    /// backend knows its own.
+    pub fn sort(config: &ModelConfig, unused: &mut Vec<String>) -> Result<Self, Error> {
+        let mut sorted = Parameters::default();
+        let parameters: BTreeMap<_, _> = config.parameters.iter().collect();
+        for (key, value) in parameters {
+            let value = &value.string_value;
+            let user = match (key.as_str(), config.backend.as_str()) {
+                (key, _) if key.starts_with(OURS) => &mut sorted.pictures,
+                (key, PYTORCH) if is_torchscripts(key, value)? => &mut sorted.backend,
+                (_, backend) if backend != PYTORCH && backend != "identity" => &mut sorted.backend,
+                (key, backend) => {
+                    let reason = match backend {
+                        PYTORCH if HINTS.contains(&key) => "the backend decides that by itself".into(),
+                        backend => format!("backend `{backend}` has no such parameter"),
+                    };
+                    unused.push(format!("parameter {key} `{value}`: {reason}"));
+                    continue;
+                }
+            };
+            user.insert(key.clone(), value.clone());
+        }
+        add_layout(config, &mut sorted.pictures);
+        Ok(sorted)
+    }
+}
+
+fn is_torchscripts(key: &str, value: &str) -> Result<bool, Error> {
+    let (fits, range) = match key {
+        THREADS => {
+            let count = value.parse::<u32>().ok();
+            let fits = count.is_some_and(|count| (1..=MAX_THREADS).contains(&count));
+            (fits, format!("it must be from 1 to {MAX_THREADS}"))
+        }
+        UNOPTIMIZED | INFERENCE => (["true", "false"].contains(&value), "it must be true or false".into()),
+        _ => return Ok(false),
+    };
+    if fits { Ok(true) } else { Err(refused(&format!("parameter {key}"), quoted(value), range)) }
+}
+
+/// The layout of an input of pictures can also stand in its `format`.
+fn add_layout(config: &ModelConfig, pictures: &mut BTreeMap<String, String>) {
+    use crate::proto::inference::model_input::Format;
+    let named = pictures.get("frameserve.input");
+    let input = match (named, config.input.as_slice()) {
+        (Some(name), inputs) => inputs.iter().find(|input| input.name == *name),
+        (None, [only]) => Some(only),
+        (None, _) => None,
+    };
+    let layout = match input.map(|input| input.format()) {
+        Some(Format::Nhwc) => "hwc",
+        Some(Format::Nchw) => "chw",
+        _ => return,
+    };
+    // Without any parameter of ours, tensors are all that the model takes.
+    if !pictures.is_empty() {
+        pictures.entry("frameserve.layout".into()).or_insert_with(|| layout.into());
+    }
+}

@@ -1,0 +1,202 @@
+//! One thread with its own instance of a model, which it loads, warms up, and runs batches on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::backend::{Inputs, Model, Opened, Outputs};
+use super::device::Device;
+use super::repository::Upload;
+use super::settings::Settings;
+use crate::error::Error;
+use crate::exec::line::{Job, Line};
+use crate::limits::Credit;
+
+/// Where the requests of one version wait.
+pub(super) type Requests = Line<Work, Done, Kind>;
+
+/// What requests must have in common to be run together: for each input whether it is there, and its dimensions
+/// but the first.
+pub(super) type Kind = Vec<Option<Vec<usize>>>;
+
+/// What a thread works on.
+pub(super) struct Work {
+    pub inputs: Inputs,
+    pub rows: usize,
+    /// Room in memory, which is taken until the thread is done, even if nobody waits any more.
+    pub _credit: Arc<Credit>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Done {
+    /// The outputs, in the order of the signature.
+    pub outputs: Outputs,
+    /// How long the request waited for a thread.
+    pub queued: Duration,
+    /// How long the batch ran.
+    pub ran: Duration,
+}
+
+/// A batch that was run: its rows, and how long it took.
+pub(super) type Executed = dyn Fn(usize, Duration) + Send + Sync;
+
+/// Everything that an instance needs. Those of one version share all but the device.
+#[derive(Clone)]
+pub(super) struct Instance {
+    pub settings: Arc<Settings>,
+    pub opened: Arc<dyn Opened>,
+    pub requests: Arc<Requests>,
+    pub condition: Arc<Condition>,
+    pub executed: Arc<Executed>,
+    pub device: Device,
+    /// What it is made anew from, where a client brought it.
+    pub _upload: Option<Arc<Upload>>,
+}
+
+/// How a version fares.
+#[derive(Debug, Default)]
+pub(super) struct Condition(Mutex<Fared>);
+
+#[derive(Debug, Default)]
+struct Fared {
+    panics: usize,
+    note: String,
+}
+
+/// Panics of one version that are taken for bad luck: after each of them the instance is made anew.
+const FORGIVEN: usize = 1;
+
+/// What may become of a batch.
+enum Fault {
+    /// The model refuses it, and can go on.
+    Refused(Error),
+    /// The model panicked, and can't be relied on any more.
+    Panicked(String),
+}
+
+impl Condition {
+    /// What is to be said of it, and whether that is the end of it.
+    pub fn note(&self) -> (String, bool) {
+        let fared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (fared.note.clone(), fared.panics > FORGIVEN)
+    }
+
+    /// Notes a panic; whether the model may go on.
+    fn panicked(&self, why: &str) -> bool {
+        let mut fared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        fared.panics += 1;
+        let goes_on = fared.panics <= FORGIVEN;
+        let then = if goes_on { "it was loaded anew" } else { "it did so before, and is not loaded again" };
+        fared.note = format!("the model panicked: {why}; {then}");
+        goes_on
+    }
+
+    fn failed(&self, why: &Error) {
+        let mut fared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        fared.panics = FORGIVEN + 1;
+        fared.note = format!("the model panicked, and could not be loaded anew: {why}");
+    }
+}
+
+impl Instance {
+    /// Loads the model and warms it up. This is what a version waits for before it is ready.
+    pub fn make(&self) -> Result<Box<dyn Model>, Error> {
+        let made = catch_unwind(AssertUnwindSafe(|| self.opened.instance(self.device)));
+        let mut model =
+            made.map_err(|panic| Error::Load(format!("loading it panicked: {}", text(&*panic))))??;
+        for warmup in &self.settings.warmup {
+            for _ in 0..warmup.count {
+                self.infer(&mut *model, std::slice::from_ref(&warmup.inputs)).map_err(|fault| {
+                    let why = match fault {
+                        Fault::Refused(error) => error.to_string(),
+                        Fault::Panicked(why) => format!("it panicked: {why}"),
+                    };
+                    Error::Load(format!("warm-up `{}` failed: {why}", warmup.name))
+                })?;
+            }
+        }
+        Ok(model)
+    }
+
+    /// Works until the line is closed.
+    pub fn work(self, mut model: Box<dyn Model>) {
+        while let Some(jobs) = self.requests.next() {
+            let Err(why) = self.run(&mut *model, jobs) else { continue };
+            tracing::error!(model = self.settings.name, why, "a model panicked");
+            let made = if self.condition.panicked(&why) { self.make() } else { Err(Error::Model(why)) };
+            match made {
+                Ok(anew) => model = anew,
+                Err(error) => {
+                    if !self.condition.note().1 {
+                        self.condition.failed(&error);
+                    }
+                    let (note, _) = self.condition.note();
+                    return self.requests.fail(Error::Model(note));
+                }
+            }
+        }
+    }
+
+    /// Runs a batch, and answers all of it. An error is a panic's text.
+    fn run(&self, model: &mut dyn Model, jobs: Vec<Job<Work, Done>>) -> Result<(), String> {
+        let rows = jobs.iter().map(|job| job.input.rows).sum();
+        let mut inputs = Vec::with_capacity(jobs.len());
+        let mut asked = Vec::with_capacity(jobs.len());
+        for mut job in jobs {
+            inputs.push(std::mem::take(&mut job.input.inputs));
+            asked.push(job);
+        }
+        let begin = Instant::now();
+        match self.infer(model, &inputs) {
+            Ok(outputs) => {
+                let ran = begin.elapsed();
+                (self.executed)(rows, ran);
+                for (job, outputs) in asked.into_iter().zip(outputs) {
+                    let queued = job.queued;
+                    job.answer(Ok(Done { outputs, queued, ran }));
+                }
+                Ok(())
+            }
+            Err(Fault::Panicked(why)) => {
+                for job in asked {
+                    job.answer(Err(Error::Model(format!("the model panicked: {why}"))));
+                }
+                Err(why)
+            }
+            Err(Fault::Refused(error)) if asked.len() == 1 => {
+                asked.into_iter().for_each(|job| job.answer(Err(error.clone())));
+                Ok(())
+            }
+            // One of them is bad, and the others need not suffer for it.
+            Err(Fault::Refused(_)) => {
+                let mut alone = asked.into_iter().zip(inputs);
+                let ran = alone.by_ref().try_for_each(|(mut job, inputs)| {
+                    job.input.inputs = inputs;
+                    self.run(model, vec![job])
+                });
+                for (job, _) in alone {
+                    job.answer(Err(Error::Model("the model panicked on a request of the same batch".into())));
+                }
+                ran
+            }
+        }
+    }
+
+    fn infer(&self, model: &mut dyn Model, batch: &[Inputs]) -> Result<Vec<Outputs>, Fault> {
+        let outputs = catch_unwind(AssertUnwindSafe(|| model.infer(batch)))
+            .map_err(|panic| Fault::Panicked(text(&*panic).to_owned()))?
+            .map_err(Fault::Refused)?;
+        let expected = self.settings.signature.outputs.len();
+        if outputs.len() != batch.len() || outputs.iter().any(|outputs| outputs.len() != expected) {
+            let error = format!("the model gave other than {expected} outputs for each request");
+            return Err(Fault::Refused(Error::Model(error)));
+        }
+        Ok(outputs)
+    }
+}
+
+fn text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}

@@ -1,0 +1,450 @@
+// What the `pytorch` backend asks of libtorch, behind a plain C interface. No C++ exception leaves this file:
+// what can fail returns null if it went well, else the reason, which the caller frees. raw.rs is the other side.
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/ir/alias_analysis.h>
+#include <torch/csrc/jit/passes/constant_propagation.h>
+#include <torch/csrc/jit/passes/inliner.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+namespace jit = torch::jit;
+
+// The numbers by which the other side calls the types.
+static_assert(int(at::kByte) == 0 && int(at::kFloat) == 6 && int(at::kBool) == 11 && int(at::kBFloat16) == 15);
+static_assert(int(at::kUInt16) == 27 && int(at::kUInt32) == 28 && int(at::kUInt64) == 29);
+
+extern "C" {
+
+// What one argument of `forward` takes.
+enum Takes : int32_t { TENSOR = 0, LIST = 1, DICT = 2, OTHER = 3 };
+
+struct Argument {
+  const char *name;
+  const char *type;
+  Takes takes;
+  bool optional;
+};
+
+// `count` is -1 where the graph does not say; `names` has as many texts, null where an output has no name.
+struct Returns {
+  int64_t count;
+  const char *const *names;
+};
+
+struct Part {
+  const void *data;
+  size_t size;
+};
+
+// A tensor whose bytes lie in parts, one after the other.
+struct Input {
+  const char *name;
+  size_t argument;
+  int32_t type;
+  const int64_t *dims;
+  size_t rank;
+  const Part *parts;
+  size_t part_count;
+};
+
+struct Call {
+  const Input *inputs;
+  size_t count;
+  Takes takes;
+  int32_t threads;
+  int64_t stream;
+  bool inference_mode;
+  bool optimized;
+};
+
+// `type` is -1 where this is no tensor that can be given out; `type_name` says what it is.
+struct Output {
+  const char *name;
+  const char *type_name;
+  int32_t type;
+  const int64_t *dims;
+  size_t rank;
+  const void *data;
+  size_t size;
+};
+
+} // extern "C"
+
+struct Module {
+  jit::Module module;
+  at::Device device;
+  // A list, since its texts stay where they are.
+  std::list<std::string> texts;
+  std::vector<Argument> arguments;
+  std::vector<std::optional<at::IValue>> defaults;
+  std::vector<const char *> return_names;
+  bool returns_known = true;
+  bool keeps_state = false;
+
+  Module(const char *path, at::Device on) : module(jit::load(path, on)), device(on) { module.eval(); }
+  const char *keep(std::string text) { return texts.emplace_back(std::move(text)).c_str(); }
+};
+
+struct Results {
+  std::list<std::string> texts;
+  std::vector<at::Tensor> tensors;
+  std::vector<Output> outputs;
+
+  const char *keep(std::string text) { return texts.emplace_back(std::move(text)).c_str(); }
+};
+
+namespace {
+
+char *text(const char *reason) {
+  char *copy = strdup(reason);
+  // Without memory for the reason there is none for anything else either.
+  if (!copy) std::abort();
+  return copy;
+}
+
+template <typename Work> char *guarded(Work work) noexcept {
+  try {
+    work();
+    return nullptr;
+  } catch (const c10::Error &error) {
+    return text(error.what_without_backtrace());
+  } catch (const std::exception &error) {
+    return text(error.what());
+  } catch (...) {
+    return text("an exception of an unknown kind");
+  }
+}
+
+at::Device device_of(int32_t number) {
+  return number < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<at::DeviceIndex>(number));
+}
+
+// --- What a module takes and gives ---
+
+bool is_tensor(const at::TypePtr &type) { return type->isSubtypeOf(*at::TensorType::get()); }
+
+Takes what_takes(at::TypePtr type) {
+  if (auto optional = type->cast<at::OptionalType>()) type = optional->getElementType();
+  if (is_tensor(type)) return TENSOR;
+  if (auto list = type->cast<at::ListType>(); list && is_tensor(list->getElementType())) return LIST;
+  auto dict = type->cast<at::DictType>();
+  bool named = dict && dict->getKeyType()->kind() == at::TypeKind::StringType;
+  return named && is_tensor(dict->getValueType()) ? DICT : OTHER;
+}
+
+void describe_argument(Module &into, const c10::Argument &argument) {
+  std::optional<at::IValue> value = argument.default_value();
+  if (!value && argument.type()->kind() == at::TypeKind::OptionalType) value = at::IValue();
+  into.arguments.push_back({into.keep(argument.name()), into.keep(argument.type()->str()),
+                            what_takes(argument.type()), value.has_value()});
+  into.defaults.push_back(std::move(value));
+}
+
+void describe_return(Module &into, const at::TypePtr &type, const char *name) {
+  if (is_tensor(type)) {
+    into.return_names.push_back(name);
+  } else if (auto tuple = type->cast<at::TupleType>()) {
+    for (size_t i = 0; i < tuple->elements().size(); i++) {
+      bool named = tuple->schema() != nullptr;
+      auto field = named ? into.keep(tuple->schema()->arguments()[i].name()) : nullptr;
+      describe_return(into, tuple->elements()[i], field);
+    }
+  } else {
+    into.returns_known = false;
+  }
+}
+
+// A module in eval mode: what it does only in training does not count.
+void drop_training(jit::Block *block) {
+  for (jit::Node *node : block->nodes()) {
+    if (node->kind() == c10::prim::GetAttr && node->s(c10::attr::name) == "training") {
+      jit::WithInsertPoint here(node);
+      node->output()->replaceAllUsesWith(node->owningGraph()->insertConstant(false));
+    }
+    for (jit::Block *inner : node->blocks()) drop_training(inner);
+  }
+}
+
+bool writes_state(jit::Block *block, const jit::AliasDb &aliases) {
+  for (jit::Node *node : block->nodes()) {
+    auto kind = node->kind();
+    // What can't be seen into may do anything.
+    if (kind == c10::prim::SetAttr || kind == c10::prim::CallMethod || kind == c10::prim::CallFunction ||
+        node->hasAttribute(c10::attr::Subgraph))
+      return true;
+    bool kept = kind == c10::prim::GetAttr || kind == c10::prim::Constant;
+    if (kept && node->outputs().size() == 1 && aliases.hasWriters(node->output())) return true;
+    for (jit::Block *inner : node->blocks())
+      if (writes_state(inner, aliases)) return true;
+  }
+  return false;
+}
+
+// Whether `forward` may change what a later call finds, so that threads can't share the module.
+bool keeps_state(const jit::Module &module) {
+  auto graph = jit::toGraphFunction(module.get_method("forward").function()).graph()->copy();
+  jit::Inline(*graph);
+  drop_training(graph->block());
+  jit::ConstantPropagation(graph);
+  jit::AliasDb aliases(graph);
+  return writes_state(graph->block(), aliases);
+}
+
+void describe(Module &into) {
+  auto forward = into.module.find_method("forward");
+  TORCH_CHECK(forward, "it has no method `forward`");
+  const auto &schema = forward->function().getSchema();
+  // The first is the module itself.
+  for (size_t i = 1; i < schema.arguments().size(); i++) describe_argument(into, schema.arguments()[i]);
+  for (const auto &value : schema.returns()) describe_return(into, value.type(), nullptr);
+  into.keeps_state = keeps_state(into.module);
+}
+
+// --- Tensors in ---
+
+at::Tensor tensor_of(const Input &input, at::Device device) {
+  auto type = static_cast<at::ScalarType>(input.type);
+  auto tensor = at::empty(at::IntArrayRef(input.dims, input.rank), at::TensorOptions(device).dtype(type));
+  size_t size = 0;
+  for (size_t i = 0; i < input.part_count; i++) size += input.parts[i].size;
+  TORCH_CHECK(size == tensor.nbytes(), size, " bytes for a tensor of ", tensor.nbytes());
+  auto rest = device.is_cpu() ? at::Tensor() : tensor.flatten().view(at::kByte);
+  size_t at = 0;
+  for (size_t i = 0; i < input.part_count; i++) {
+    auto [data, length] = input.parts[i];
+    if (length == 0) continue;
+    if (device.is_cpu()) {
+      std::memcpy(static_cast<char *>(tensor.data_ptr()) + at, data, length);
+    } else {
+      // The bytes outlive the copy: the stream is waited for before the call returns.
+      auto count = static_cast<int64_t>(length);
+      rest.narrow(0, static_cast<int64_t>(at), count)
+          .copy_(at::from_blob(const_cast<void *>(data), {count}, at::kByte), /*non_blocking=*/true);
+    }
+    at += length;
+  }
+  return tensor;
+}
+
+at::IValue list_of(const Call &call, at::Device device) {
+  c10::List<at::Tensor> list;
+  for (size_t i = 0; i < call.count; i++) list.push_back(tensor_of(call.inputs[i], device));
+  return list;
+}
+
+at::IValue dict_of(const Call &call, at::Device device) {
+  c10::Dict<std::string, at::Tensor> dict;
+  for (size_t i = 0; i < call.count; i++)
+    dict.insert(call.inputs[i].name, tensor_of(call.inputs[i], device));
+  return dict;
+}
+
+std::vector<at::IValue> arguments_of(const Module &module, const Call &call) {
+  std::vector<at::IValue> values;
+  for (size_t i = 0; i < module.arguments.size(); i++) {
+    const Input *end = call.inputs + call.count;
+    const Input *input = std::find_if(call.inputs, end, [&](const Input &it) { return it.argument == i; });
+    if (input == end) {
+      TORCH_CHECK(module.defaults[i], "forward's argument `", module.arguments[i].name, "` was not given");
+      values.push_back(*module.defaults[i]);
+    } else if (call.takes == LIST) {
+      values.push_back(list_of(call, module.device));
+    } else if (call.takes == DICT) {
+      values.push_back(dict_of(call, module.device));
+    } else {
+      values.push_back(tensor_of(*input, module.device));
+    }
+  }
+  return values;
+}
+
+// --- Tensors out ---
+
+using Value = std::pair<std::string, at::IValue>;
+
+// Tuples, lists and dicts as their elements, whatever they are nested in.
+void flatten(const std::string &name, const at::IValue &value, std::vector<Value> &into) {
+  if (value.isTuple()) {
+    auto type = value.type()->cast<at::TupleType>();
+    const auto &elements = value.toTupleRef().elements();
+    for (size_t i = 0; i < elements.size(); i++)
+      flatten(type && type->schema() ? type->schema()->arguments()[i].name() : name, elements[i], into);
+  } else if (value.isList()) {
+    for (const at::IValue &element : value.toListRef()) flatten(name, element, into);
+  } else if (value.isGenericDict()) {
+    for (const auto &entry : value.toGenericDict())
+      flatten(entry.key().isString() ? entry.key().toStringRef() : name, entry.value(), into);
+  } else {
+    into.emplace_back(name, value);
+  }
+}
+
+void give(Results &into, const std::string &name, at::Tensor tensor) {
+  const char *type = into.keep(tensor.defined() ? c10::toString(tensor.scalar_type()) : "an undefined tensor");
+  const char *known_as = name.empty() ? nullptr : into.keep(name);
+  bool plain = tensor.defined() && tensor.layout() == at::kStrided && !tensor.is_quantized();
+  if (!plain) {
+    if (tensor.defined()) type = into.keep("a tensor that is sparse, quantized or otherwise opaque");
+    into.outputs.push_back({known_as, type, -1, nullptr, 0, nullptr, 0});
+    return;
+  }
+  // Memory that something else holds as well, such as the module, may be written to before it was read here.
+  bool shared = tensor.use_count() > 1 || tensor.storage().use_count() > 1;
+  auto host = tensor.resolve_conj().resolve_neg().to(at::kCPU).contiguous();
+  if (shared && host.is_alias_of(tensor)) host = host.clone();
+  into.tensors.push_back(host);
+  into.outputs.push_back({known_as, type, static_cast<int32_t>(host.scalar_type()), host.sizes().data(),
+                          host.sizes().size(), host.data_ptr(), host.nbytes()});
+}
+
+void give_all(Results &into, at::IValue value) {
+  std::vector<Value> values;
+  flatten("", value, values);
+  value = at::IValue();
+  for (auto &[name, element] : values) {
+    if (element.isTensor()) {
+      give(into, name, std::move(element).toTensor());
+    } else {
+      const char *known_as = name.empty() ? nullptr : into.keep(name);
+      into.outputs.push_back({known_as, into.keep(element.tagKind()), -1, nullptr, 0, nullptr, 0});
+    }
+  }
+}
+
+// --- Running ---
+
+// The stream of an instance on a GPU is the current one while this lives, and has done its work when it ends.
+struct OnStream {
+  c10::OptionalStreamGuard guard;
+  std::optional<c10::Stream> stream;
+
+  OnStream(at::Device device, int64_t id) {
+    if (device.is_cpu()) return;
+    stream.emplace(c10::Stream::UNSAFE, device, id);
+    guard.reset_stream(*stream);
+  }
+  ~OnStream() {
+    try {
+      if (stream) stream->synchronize();
+    } catch (...) {
+      // A GPU that failed: what ran on it has said so, or its next use will.
+    }
+  }
+};
+
+void run(const Module &module, const Call &call, Results &into) {
+  // Both are the thread's own. The first use of threads by a thread would set them to what another set last.
+  if (at::get_num_threads() != call.threads) at::set_num_threads(call.threads);
+  c10::InferenceMode inference(call.inference_mode);
+  at::NoGradGuard no_grad;
+  jit::GraphOptimizerEnabledGuard optimize(call.optimized);
+  OnStream on_stream(module.device, call.stream);
+  auto method = module.module.get_method("forward");
+  give_all(into, method(arguments_of(module, call)));
+}
+
+double difference(const at::Tensor &one, const at::Tensor &other) {
+  if (one.sizes() != other.sizes() || one.scalar_type() != other.scalar_type())
+    return std::numeric_limits<double>::infinity();
+  if (one.numel() == 0) return 0;
+  auto wide = other.to(at::kDouble);
+  auto scale = std::max(1e-6, wide.abs().max().item<double>());
+  return (one.to(at::kDouble) - wide).abs().max().item<double>() / scale;
+}
+
+} // namespace
+
+extern "C" {
+
+void frameserve_torch_text_free(char *text) { std::free(text); }
+
+char *frameserve_torch_load(const char *path, int32_t device, Module **into) {
+  return guarded([&] {
+    auto where = device_of(device);
+    c10::OptionalDeviceGuard guard(where.is_cpu() ? std::nullopt : std::optional(where));
+    auto module = std::make_unique<Module>(path, where);
+    describe(*module);
+    *into = module.release();
+  });
+}
+
+// Changes the module, which must be fresh. What it was before is lost.
+char *frameserve_torch_optimize(Module *module) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    auto device = module->device;
+    c10::OptionalDeviceGuard guard(device.is_cpu() ? std::nullopt : std::optional(device));
+    module->module = jit::optimize_for_inference(module->module);
+    // Its weights were made on the thread's stream, and are read on others.
+    if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+  });
+}
+
+void frameserve_torch_free(Module *module) { delete module; }
+
+const Argument *frameserve_torch_arguments(const Module *module, size_t *count) {
+  *count = module->arguments.size();
+  return module->arguments.data();
+}
+
+Returns frameserve_torch_returns(const Module *module) {
+  if (!module->returns_known) return {-1, nullptr};
+  return {static_cast<int64_t>(module->return_names.size()), module->return_names.data()};
+}
+
+bool frameserve_torch_keeps_state(const Module *module) { return module->keeps_state; }
+
+// A stream of its own for an instance; on the CPU there is nothing of the kind.
+char *frameserve_torch_stream(int32_t device, int64_t *id) {
+  return guarded([&] {
+    auto where = device_of(device);
+    *id = 0;
+    if (!where.is_cpu()) *id = c10::impl::VirtualGuardImpl(where.type()).getStreamFromGlobalPool(where).id();
+  });
+}
+
+char *frameserve_torch_run(const Module *module, const Call *call, Results **into) {
+  return guarded([&] {
+    auto results = std::make_unique<Results>();
+    run(*module, *call, *results);
+    *into = results.release();
+  });
+}
+
+const Output *frameserve_torch_outputs(const Results *results, size_t *count) {
+  *count = results->outputs.size();
+  return results->outputs.data();
+}
+
+// The largest distance of two elements in the same place, in parts of the largest element.
+char *frameserve_torch_difference(const Results *one, const Results *other, double *into) {
+  return guarded([&] {
+    *into = one->tensors.size() == other->tensors.size() ? 0 : std::numeric_limits<double>::infinity();
+    for (size_t i = 0; i < std::min(one->tensors.size(), other->tensors.size()); i++) {
+      double here = difference(one->tensors[i], other->tensors[i]);
+      // A NaN is far from everything.
+      if (!(here <= *into)) *into = here;
+    }
+  });
+}
+
+void frameserve_torch_results_free(Results *results) { delete results; }
+
+} // extern "C"

@@ -1,0 +1,137 @@
+//! Opens a version of a model: reads its file, and holds its configuration against what is in it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::instance::Instance;
+use super::module::Module;
+use super::names::Graph;
+use super::plan::Plan;
+use super::text;
+use super::tune::{self, Trial};
+use crate::error::Error;
+use crate::model::backend::{Backend, Model, Names, Opened};
+use crate::model::device::Device;
+use crate::model::settings::Settings;
+
+/// Serves TorchScript programs, as `torch.jit.save` writes them.
+///
+/// Parameters of a model's configuration that it heeds:
+/// `INTRA_OP_THREAD_COUNT` (threads of one operator; 1 if it is not set, since instances are the parallelism),
+/// `DISABLE_OPTIMIZED_EXECUTION` and `INFERENCE_MODE` (both `true` or `false`; by default programs are optimised
+/// and run in inference mode).
+#[derive(Debug)]
+pub struct TorchScript;
+
+/// A version that was read, and its modules on the devices.
+struct Version {
+    file: PathBuf,
+    plan: Arc<Plan>,
+    keeps_state: bool,
+    modules: Mutex<Modules>,
+}
+
+#[derive(Default)]
+struct Modules {
+    /// What was read to look at the graph, until an instance takes it.
+    read: Option<Module>,
+    /// Those that the instances of a device share.
+    shared: HashMap<Device, Arc<Module>>,
+}
+
+/// What the program in a file takes and gives.
+pub fn graph(file: &Path) -> Result<Graph, Error> {
+    load(file, Device::Cpu).map(|module| module.graph())
+}
+
+impl Backend for TorchScript {
+    fn names(&self, file: &Path) -> Result<Names, Error> {
+        let Graph { arguments, returns } = graph(file)?;
+        let inputs = arguments.into_iter().map(|argument| argument.name).collect();
+        Ok(Names { inputs, outputs: returns.map_or(0, |returns| returns.len()) })
+    }
+
+    fn open(&self, settings: &Arc<Settings>, folder: &Path) -> Result<Box<dyn Opened>, Error> {
+        let file = folder.join(&settings.file);
+        let module = load(&file, Device::Cpu)?;
+        let plan = Arc::new(Plan::new(settings, &module.graph())?);
+        let keeps_state = module.keeps_state();
+        let modules = Mutex::new(Modules { read: Some(module), ..Modules::default() });
+        Ok(Box::new(Version { file, plan, keeps_state, modules }))
+    }
+}
+
+impl Opened for Version {
+    fn instance(&self, device: Device) -> Result<Box<dyn Model>, Error> {
+        let module = self.module(device)?;
+        let mut mode = self.plan.mode();
+        mode.stream = module.stream().map_err(|reason| self.failed(&reason))?;
+        Ok(Box::new(Instance { module, mode, plan: Arc::clone(&self.plan) }))
+    }
+}
+
+impl Version {
+    /// A module for an instance: the one that all instances of the device share, so that its weights are there
+    /// once, or one of its own, if calls leave traces in it.
+    fn module(&self, device: Device) -> Result<Arc<Module>, Error> {
+        let mut modules = self.modules();
+        if let Some(module) = modules.shared.get(&device) {
+            return Ok(Arc::clone(module));
+        }
+        // The lock is held meanwhile: the other instances of the device wait for this module.
+        let read = modules.read.take().filter(|_| device == Device::Cpu);
+        let module = read.map_or_else(|| load(&self.file, device), Ok)?;
+        let module = Arc::new(self.optimized(module, device)?);
+        if !self.keeps_state {
+            modules.shared.insert(device, Arc::clone(&module));
+        }
+        Ok(module)
+    }
+
+    /// The faster of the module as it is and as libtorch optimises it; as it is, if that can't be measured, or if
+    /// the runs for it would leave traces.
+    fn optimized(&self, module: Module, device: Device) -> Result<Module, Error> {
+        let sample = (self.plan.optimized && !self.keeps_state).then(|| tune::sample(&self.plan.settings));
+        let Some(sample) = sample.flatten() else { return Ok(module) };
+        let mut mode = self.plan.mode();
+        mode.stream = module.stream().map_err(|reason| self.failed(&reason))?;
+        let batch = [sample];
+        let inputs = self.plan.inputs(&batch)?;
+        // One that was cloned is not optimised as well, so the file is read again.
+        let second = load(&self.file, device)?;
+        let trial = Trial { model: &self.plan.settings.name, device, mode, inputs: &inputs };
+        Ok(tune::faster(&trial, module, second))
+    }
+
+    fn modules(&self) -> MutexGuard<'_, Modules> {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, reason: &str) -> Error {
+        Error::Load(format!("{}: {}", name(&self.file), text::essence(reason)))
+    }
+}
+
+fn load(file: &Path, device: Device) -> Result<Module, Error> {
+    if let Device::Cuda(number) = device {
+        // This also loads libtorch's part for GPUs, without which it knows none.
+        let found = crate::model::torch();
+        if number >= found.cuda_devices.len() {
+            let list = format!("the CUDA devices here are {}", found.cuda_devices.join(", "));
+            let reason = if found.cuda_devices.is_empty() { &found.cuda_reason } else { &list };
+            return Err(Error::Load(format!("{device} can't be used: {reason}")));
+        }
+    }
+    // libtorch's words for a file that is not there are many.
+    File::open(file).map_err(|error| Error::Load(format!("{}: {error}", name(file))))?;
+    Module::load(file, device)
+        .map_err(|reason| Error::Load(format!("{}: {}", name(file), text::load_reason(&reason))))
+}
+
+/// The end of a path, by which its owner knows it: VERSION/FILE.
+fn name(file: &Path) -> String {
+    let parts: Vec<_> = file.iter().rev().take(2).map(|part| part.to_string_lossy()).collect();
+    parts.into_iter().rev().collect::<Vec<_>>().join("/")
+}

@@ -1,0 +1,266 @@
+//! Requests of many clients for one model: put together, kept apart, answered each with its own.
+
+use std::time::Duration;
+
+use frameserve::Error;
+use frameserve::config::Config;
+use frameserve::limits::Limits;
+use frameserve::model::Control;
+use frameserve::proto::inference::model_infer_request::InferRequestedOutputTensor;
+use frameserve::proto::inference::{InferParameter, ModelStatisticsRequest, infer_parameter};
+use frameserve::server::Ended;
+use tonic::{Code, Request};
+
+use crate::puppet::{
+    ALONE, Hold, InferClient, PATIENCE, Puppet, Shelf, answer, map, rows, start, start_with,
+};
+
+/// A puppet that holds every batch, and then gives back ten times what it got.
+fn held() -> (Hold, Puppet) {
+    let hold = Hold::default();
+    let holding = hold.clone();
+    let puppet = Puppet::new(move |_, batch| {
+        holding.batch(batch);
+        Ok(batch.iter().map(|inputs| vec![map(inputs[0].as_ref().unwrap(), |value| value * 10.0)]).collect())
+    });
+    (hold, puppet)
+}
+
+/// Sends a request, and comes back once the server has it in its queue or on a thread.
+async fn send(
+    client: &InferClient,
+    request: impl tonic::IntoRequest<frameserve::proto::inference::ModelInferRequest>,
+) -> tokio::task::JoinHandle<Result<Vec<f32>, tonic::Status>> {
+    let mut client = client.clone();
+    let request = request.into_request();
+    tokio::spawn(async move { client.model_infer(request).await.map(|reply| answer(reply.get_ref())) })
+}
+
+/// Waits until so many requests wait for a model.
+async fn queued(server: &crate::harness::TestServer, model: &str, count: usize) {
+    let version = server.engine.models().find(model, None).unwrap();
+    let waiting = async {
+        while version.waiting() != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("they never came");
+}
+
+#[tokio::test]
+async fn what_came_meanwhile_is_run_together_and_each_gets_its_own() {
+    let (hold, puppet) = held();
+    let shelf = Shelf::new();
+    shelf.add("m", ALONE);
+    let (server, client) = start(&shelf, &puppet, Control::None).await;
+    let first = send(&client, rows("m", &[1.0], 2)).await;
+    hold.arrived(1).await;
+    let second = send(&client, rows("m", &[2.0, 3.0], 2)).await;
+    queued(&server, "m", 1).await;
+    let other = send(&client, rows("m", &[4.0], 3)).await;
+    queued(&server, "m", 2).await;
+    let third = send(&client, rows("m", &[5.0], 2)).await;
+    queued(&server, "m", 3).await;
+    hold.open(3);
+    assert_eq!(first.await.unwrap().unwrap(), [10.0, 10.0]);
+    assert_eq!(second.await.unwrap().unwrap(), [20.0, 20.0, 30.0, 30.0]);
+    assert_eq!(other.await.unwrap().unwrap(), [40.0; 3]);
+    assert_eq!(third.await.unwrap().unwrap(), [50.0, 50.0]);
+    assert_eq!(hold.seen(), [vec![1.0], vec![2.0, 5.0], vec![4.0]], "shapes that differ are not mixed");
+    let mut client = client;
+    let asked = ModelStatisticsRequest { name: "m".into(), version: String::new() };
+    let statistics = client.model_statistics(asked).await.unwrap().into_inner().model_stats.remove(0);
+    assert_eq!((statistics.inference_count, statistics.execution_count), (5, 3));
+    let sizes: Vec<_> = statistics.batch_stats.iter().map(|batch| batch.batch_size).collect();
+    assert_eq!(sizes, [1, 3]);
+}
+
+#[tokio::test]
+async fn a_drained_server_answers_the_requests_that_it_took() {
+    let (hold, puppet) = held();
+    let shelf = Shelf::new();
+    shelf.add("m", ALONE);
+    let (server, client) = start(&shelf, &puppet, Control::None).await;
+    let taken = send(&client, rows("m", &[1.0], 2)).await;
+    hold.arrived(1).await;
+    let mut ended = std::pin::pin!(server.ended());
+    // Longer than connections have for their farewell.
+    let early = tokio::time::timeout(Duration::from_millis(1500), &mut ended).await;
+    assert!(early.is_err(), "{early:?}");
+    hold.open(1);
+    assert_eq!(taken.await.unwrap().unwrap(), [10.0, 10.0]);
+    drop(client);
+    assert_eq!(ended.await, Ended::Drained);
+}
+
+#[tokio::test]
+async fn what_a_model_does_not_take_is_none_of_its_failures() {
+    let shelf = Shelf::new();
+    shelf.add("m", ALONE);
+    let puppet = Puppet::new(|_, _| Err(Error::Model("it never works".into())));
+    let (_server, mut client) = start(&shelf, &puppet, Control::None).await;
+    client.model_infer(rows("m", &[1.0; 9], 1)).await.unwrap_err();
+    client.model_infer(rows("m", &[1.0], 1)).await.unwrap_err();
+    let asked = ModelStatisticsRequest { name: "m".into(), version: String::new() };
+    let statistics = client.model_statistics(asked).await.unwrap().into_inner().model_stats.remove(0);
+    assert_eq!(statistics.inference_stats.unwrap().fail.unwrap().count, 1);
+}
+
+#[tokio::test]
+async fn a_message_of_many_small_parts_is_refused_before_it_takes_memory() {
+    let shelf = Shelf::new();
+    shelf.add("m", ALONE);
+    let puppet = Puppet::new(|_, batch| Ok(batch.iter().map(|it| vec![it[0].clone().unwrap()]).collect()));
+    let (_server, mut client) = start(&shelf, &puppet, Control::None).await;
+    let mut request = rows("m", &[1.0], 1);
+    request.outputs = vec![InferRequestedOutputTensor::default(); 1 << 20];
+    let refused = client.model_infer(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("16384 parts"), "{refused}");
+    client.model_infer(rows("m", &[1.0], 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_bad_request_does_not_fail_its_neighbours() {
+    let (hold, _) = held();
+    let holding = hold.clone();
+    let puppet = Puppet::new(move |_, batch| {
+        holding.batch(batch);
+        let bad = batch.iter().any(|inputs| crate::puppet::values(inputs[0].as_ref().unwrap())[0] == 13.0);
+        if bad {
+            return Err(Error::Model("13 is unlucky".into()));
+        }
+        Ok(batch.iter().map(|inputs| inputs.iter().flatten().cloned().collect()).collect())
+    });
+    let shelf = Shelf::new();
+    shelf.add("m", ALONE);
+    let (server, client) = start(&shelf, &puppet, Control::None).await;
+    let first = send(&client, rows("m", &[0.0], 1)).await;
+    hold.arrived(1).await;
+    let mut sent = Vec::new();
+    for (index, value) in [1.0, 13.0, 2.0].into_iter().enumerate() {
+        sent.push(send(&client, rows("m", &[value], 1)).await);
+        queued(&server, "m", index + 1).await;
+    }
+    hold.open(usize::MAX);
+    first.await.unwrap().unwrap();
+    let (one, bad, two) = (sent.remove(0), sent.remove(0), sent.remove(0));
+    assert_eq!(one.await.unwrap().unwrap(), [1.0]);
+    let error = bad.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Internal);
+    assert!(error.message().contains("13 is unlucky"), "{error}");
+    assert_eq!(two.await.unwrap().unwrap(), [2.0]);
+}
+
+#[tokio::test]
+async fn who_goes_away_or_waits_too_long_never_reaches_the_model() {
+    let (hold, puppet) = held();
+    let shelf = Shelf::new();
+    shelf.add("m", ALONE);
+    let (server, client) = start(&shelf, &puppet, Control::None).await;
+    let first = send(&client, rows("m", &[1.0], 1)).await;
+    hold.arrived(1).await;
+    let gone = send(&client, rows("m", &[2.0], 1)).await;
+    queued(&server, "m", 1).await;
+    gone.abort();
+    queued(&server, "m", 0).await;
+    let mut impatient = rows("m", &[3.0], 1);
+    let timeout =
+        InferParameter { parameter_choice: Some(infer_parameter::ParameterChoice::Int64Param(5000)) };
+    impatient.parameters.insert("timeout".into(), timeout);
+    let impatient = send(&client, impatient).await.await.unwrap().unwrap_err();
+    assert_eq!(
+        (impatient.code(), impatient.message()),
+        (Code::DeadlineExceeded, "[request id: <id_unknown>] Request timeout expired")
+    );
+    let mut hurried = Request::new(rows("m", &[4.0], 1));
+    hurried.set_timeout(Duration::from_millis(5));
+    let hurried = send(&client, hurried).await.await.unwrap().unwrap_err();
+    assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&hurried.code()), "{hurried}");
+    queued(&server, "m", 0).await;
+    let last = send(&client, rows("m", &[5.0], 1)).await;
+    queued(&server, "m", 1).await;
+    hold.open(usize::MAX);
+    assert_eq!(first.await.unwrap().unwrap(), [10.0]);
+    assert_eq!(last.await.unwrap().unwrap(), [50.0]);
+    assert_eq!(hold.seen(), [[1.0], [5.0]]);
+}
+
+#[tokio::test]
+async fn priorities_come_first_and_a_full_queue_refuses() {
+    let (hold, puppet) = held();
+    let shelf = Shelf::new();
+    let levels = "max_batch_size: 1 dynamic_batching { priority_levels: 2 default_priority_level: 2 \
+                  default_queue_policy { max_queue_size: 2 } }";
+    shelf.add("m", &format!("{ALONE} {levels}"));
+    let (server, client) = start(&shelf, &puppet, Control::None).await;
+    let mut sent = vec![send(&client, rows("m", &[0.0], 1)).await];
+    hold.arrived(1).await;
+    for (index, (value, priority)) in [(1.0, 2), (2.0, 0), (3.0, 1)].into_iter().enumerate() {
+        let mut request = rows("m", &[value], 1);
+        let choice = Some(infer_parameter::ParameterChoice::Uint64Param(priority));
+        request.parameters.insert("priority".into(), InferParameter { parameter_choice: choice });
+        sent.push(send(&client, request).await);
+        queued(&server, "m", index + 1).await;
+    }
+    let refused = send(&client, rows("m", &[4.0], 1)).await.await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("Exceeds maximum queue size"), "{refused}");
+    hold.open(usize::MAX);
+    for answered in sent {
+        answered.await.unwrap().unwrap();
+    }
+    assert_eq!(hold.seen(), [[0.0], [3.0], [1.0], [2.0]]);
+}
+
+#[tokio::test]
+async fn more_than_the_server_takes_is_refused_and_the_rest_is_answered() {
+    let (hold, puppet) = held();
+    let shelf = Shelf::new();
+    shelf.add("m", ALONE);
+    let models = shelf.models(&puppet, Control::None);
+    let limits = Limits { max_jobs: 2, ..Limits::default() };
+    let (server, client) = start_with(Config { models, limits, ..Config::default() }).await;
+    let first = send(&client, rows("m", &[1.0], 1)).await;
+    hold.arrived(1).await;
+    let second = send(&client, rows("m", &[2.0], 1)).await;
+    queued(&server, "m", 1).await;
+    let refused = send(&client, rows("m", &[3.0], 1)).await.await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("--max-jobs"), "{refused}");
+    hold.open(usize::MAX);
+    assert_eq!(first.await.unwrap().unwrap(), [10.0]);
+    assert_eq!(second.await.unwrap().unwrap(), [20.0]);
+    let third = send(&client, rows("m", &[3.0], 1)).await;
+    assert_eq!(third.await.unwrap().unwrap(), [30.0], "what was answered makes room");
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_batch_and_the_model_is_loaded_anew_once() {
+    let puppet = Puppet::new(|_, batch| {
+        let value = crate::puppet::values(batch[0][0].as_ref().unwrap())[0];
+        assert!(value != 13.0, "on purpose");
+        Ok(batch.iter().map(|inputs| inputs.iter().flatten().cloned().collect()).collect())
+    });
+    let shelf = Shelf::new();
+    shelf.add("m", ALONE);
+    let (server, client) = start(&shelf, &puppet, Control::None).await;
+    let made = puppet.instances_made();
+    let failed = send(&client, rows("m", &[13.0], 1)).await.await.unwrap().unwrap_err();
+    assert_eq!(failed.code(), Code::Internal);
+    assert!(failed.message().contains("on purpose"), "{failed}");
+    assert_eq!(send(&client, rows("m", &[1.0], 1)).await.await.unwrap().unwrap(), [1.0]);
+    assert_eq!(puppet.instances_made(), made + 1);
+    let index = server.engine.models().index(false).await;
+    assert!(index[0].reason.contains("panicked"), "{index:?}");
+    send(&client, rows("m", &[13.0], 1)).await.await.unwrap().unwrap_err();
+    let ended = async {
+        while server.engine.models().find("m", None).is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("it goes on after the second panic");
+    assert_eq!(puppet.instances_made(), made + 1);
+    let refused = send(&client, rows("m", &[1.0], 1)).await.await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused}");
+}
