@@ -1,4 +1,5 @@
-//! The client: connect, ask what the server can do, and open streams of frames.
+//! The client: connect, ask what the server can do, and open streams of frames. For models there is
+//! [`InferenceClient`].
 //!
 //! Pictures go in and come out as the encoded bytes of the wire; nothing is decoded or copied here.
 //!
@@ -31,6 +32,10 @@
 //! # }
 //! ```
 
+mod config_text;
+mod encoded;
+mod inference;
+
 use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,11 +43,15 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+pub use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 pub use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+
+pub use config_text::{config_as_json, config_as_text};
+pub use inference::InferenceClient;
 
 use crate::proto::image_test_client::ImageTestClient;
 use crate::proto::{DescribeReply, DescribeRequest, MsgReply, MsgRequest, StreamConfig, StreamSettings};
@@ -138,6 +147,14 @@ pub enum ClientError {
         /// Why.
         status: Box<Status>,
     },
+    /// No answer came within the time that it was given.
+    #[error("{url} gave no answer within {} s", .limit.as_secs_f64())]
+    TimedOut {
+        /// Who was asked.
+        url: String,
+        /// How long it was waited for.
+        limit: Duration,
+    },
     /// The connection broke, or the server was killed.
     #[error("lost the connection to {url}: {reason}")]
     Lost {
@@ -165,20 +182,11 @@ impl Client {
     /// when the server gives no sign of life for 15 seconds, also while there is nothing to do.
     pub async fn connect(url: &str) -> Result<Client, ClientError> {
         let url = full_url(url)?;
-        let endpoint = Endpoint::from_shared(url.clone())
-            .map_err(|error| ClientError::Url { url: url.clone(), reason: error.to_string() })?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(HTTP2_FRAME)
+        let endpoint = endpoint(&url)?
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| ClientError::Connect { url: url.clone(), reason: root_cause(&error) })?;
+        let channel = dial(&endpoint, &url).await?;
         let service = ImageTestClient::new(channel.clone())
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);
@@ -221,10 +229,26 @@ impl Client {
     }
 
     fn refused(&self, status: Status) -> ClientError {
-        let url = self.url.to_string();
-        match broken_connection(&status) {
-            Some(reason) => ClientError::Lost { url, reason },
-            None => ClientError::Refused { url, status: Box::new(status) },
+        refused(&self.url, status)
+    }
+}
+
+impl ClientError {
+    /// The server's own status code, if it was the server that said no.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            ClientError::Refused { status, .. } | ClientError::Ended { status, .. } => Some(status.code()),
+            _ => None,
+        }
+    }
+
+    /// The server's own words, if it was the server that said no.
+    #[must_use]
+    pub fn server_message(&self) -> Option<&str> {
+        match self {
+            ClientError::Refused { status, .. } | ClientError::Ended { status, .. } => Some(status.message()),
+            _ => None,
         }
     }
 }
@@ -260,6 +284,31 @@ impl FrameReplies {
                 None => ClientError::Ended { url, status: Box::new(status) },
             }
         })
+    }
+}
+
+/// What every connection is made with.
+fn endpoint(url: &str) -> Result<Endpoint, ClientError> {
+    let endpoint = Endpoint::from_shared(url.to_string())
+        .map_err(|error| ClientError::Url { url: url.into(), reason: error.to_string() })?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(HTTP2_FRAME))
+}
+
+async fn dial(endpoint: &Endpoint, url: &str) -> Result<Channel, ClientError> {
+    let failed = |error| ClientError::Connect { url: url.into(), reason: root_cause(&error) };
+    endpoint.connect().await.map_err(failed)
+}
+
+fn refused(url: &str, status: Status) -> ClientError {
+    let url = url.to_string();
+    match broken_connection(&status) {
+        Some(reason) => ClientError::Lost { url, reason },
+        None => ClientError::Refused { url, status: Box::new(status) },
     }
 }
 
@@ -308,8 +357,10 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     cause.split(" (os error").next().unwrap_or(&cause).to_string()
 }
 
-fn describe_status(status: &Status) -> String {
-    let code = match status.code() {
+/// The name of a status code, as every gRPC library writes it.
+#[must_use]
+pub fn code_name(code: Code) -> &'static str {
+    match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
         Code::Unknown => "UNKNOWN",
@@ -327,7 +378,11 @@ fn describe_status(status: &Status) -> String {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
-    };
+    }
+}
+
+fn describe_status(status: &Status) -> String {
+    let code = code_name(status.code());
     match (status.message(), status.source()) {
         ("", None) => code.to_string(),
         ("", Some(source)) => format!("{code}: {source}"),

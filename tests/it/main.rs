@@ -5,6 +5,7 @@ mod batching;
 mod bounds;
 mod change;
 mod client;
+mod client_infer;
 mod client_program;
 mod codecs;
 mod documents;

@@ -109,6 +109,15 @@ pub fn sniff(bytes: &[u8]) -> Option<Encoding> {
     }
 }
 
+/// A file of the kind that the extension names, as OpenCV writes it.
+pub fn encode_as(extension: &str, mat: &Mat) -> Result<Bytes, PictureError> {
+    let mut out = Vector::new();
+    if !imgcodecs::imencode_def(&format!(".{extension}"), mat, &mut out)? {
+        return Err(PictureError(format!("this OpenCV can't write .{extension}")));
+    }
+    Ok(Bytes::copy_from_slice(out.as_slice()))
+}
+
 fn encode_with_opencv(extension: &str, mat: &Mat, parameters: [i32; 2]) -> Result<Bytes, PictureError> {
     let mut out = Vector::new();
     if !imgcodecs::imencode(extension, mat, &mut out, &Vector::from_slice(&parameters))? {

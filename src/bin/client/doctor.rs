@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use frameserve::client::{Client, ServingStatus};
+use frameserve::client::{Client, Code, InferenceClient, ServingStatus};
 use frameserve::proto::{Codec, DescribeReply, Encoding, Limits};
 use opencv::core::{Mat, Scalar, Size};
 use opencv::prelude::*;
@@ -12,6 +12,7 @@ use opencv::videoio::VideoWriter;
 use crate::args::DoctorArgs;
 use crate::failure::{Exit, Failure};
 use crate::hush::Hush;
+use crate::models::overview;
 use crate::report::short;
 
 const LABEL: usize = 18;
@@ -23,7 +24,15 @@ pub async fn doctor(args: &DoctorArgs, say: impl Fn(&str) -> Result<(), Failure>
         return Ok(());
     }
     let client = Client::connect(&args.server.server).await?;
-    let described = client.describe().await?;
+    let inference = InferenceClient::connect(&args.server.server).await?;
+    let described = match client.describe().await {
+        // It may be another server of models.
+        Err(error) if error.code() == Some(Code::Unimplemented) => {
+            say(&overview::server(&inference).await?)?;
+            return say(&overview::text(&inference).await?);
+        }
+        described => described?,
+    };
     say(&server(client.url(), &described))?;
     let mut health = String::new();
     let mut ill = Vec::new();
@@ -42,6 +51,7 @@ pub async fn doctor(args: &DoctorArgs, say: impl Fn(&str) -> Result<(), Failure>
         row(&mut health, &format!("health, {shown}"), &status);
     }
     say(&health)?;
+    say(&overview::text(&inference).await?)?;
     match ill.as_slice() {
         [] => Ok(()),
         ill => Err(Failure { exit: Exit::Refused, message: format!("not well: {}", ill.join("; ")) }),

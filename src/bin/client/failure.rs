@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use frameserve::client::ClientError;
+use frameserve::client::{ClientError, Code};
 
 /// Exit codes. `args.rs` documents them in `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,27 @@ impl Failure {
     /// A reply that does not keep to the protocol.
     pub fn bad_reply(message: impl Display) -> Failure {
         Failure { exit: Exit::BadReply, message: message.to_string() }
+    }
+}
+
+impl Failure {
+    /// What went wrong with a call of the KServe V2 protocol, and what can be done where that is plain.
+    pub fn of_call(error: ClientError, call: &str) -> Failure {
+        let advice = match error.code() {
+            Some(Code::Unimplemented) => {
+                format!("This server does not offer {call} over the KServe V2 protocol")
+            }
+            Some(Code::NotFound) => "`frameserve-client models` lists the models that there are".into(),
+            _ => String::new(),
+        };
+        let failure = Failure::from(error);
+        if advice.is_empty() { failure } else { failure.with_advice(&advice) }
+    }
+
+    /// The same with another sentence behind it.
+    pub fn with_advice(self, advice: &str) -> Failure {
+        let stop = if self.message.ends_with(['.', '!', '?']) { "" } else { "." };
+        Failure { message: format!("{}{stop} {advice}", self.message), ..self }
     }
 }
 

@@ -1,14 +1,19 @@
 //! The program `frameserve-client`.
 
 mod args;
+mod bench;
 mod codec;
 mod console;
 mod doctor;
 mod download;
 mod failure;
 mod hush;
+mod infer;
+mod inputs;
 mod ledger;
 mod lettering;
+mod models;
+mod npy;
 mod picture;
 mod pipelines;
 mod progress;
@@ -20,6 +25,8 @@ mod sink;
 mod source;
 mod standard_output;
 mod stream;
+mod table;
+mod tensors;
 mod upload;
 mod wire;
 
@@ -68,6 +75,13 @@ async fn command(command: Command) -> Exit {
             tokio::spawn(stop_on_interrupt(stop.clone()));
             return stream::stream(*args, stop).await;
         }
+        Command::Infer(args) => return infer::infer(*args).await,
+        Command::Bench(args) => {
+            let stop = CancellationToken::new();
+            tokio::spawn(stop_on_interrupt(stop.clone()));
+            return bench::bench(*args, stop).await;
+        }
+        Command::Models(args) => models::models(&args).await,
         Command::Pipelines(args) => pipelines::pipelines(&args).await.and_then(|text| print(&text)),
         Command::Doctor(args) => doctor::doctor(&args, print).await,
     };

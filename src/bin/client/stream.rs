@@ -123,7 +123,7 @@ fn plan(args: &StreamArgs) -> Result<Vec<Job>, Failure> {
 }
 
 /// `clip`, then `clip-2`, and so on.
-fn unlike_others(name: String, taken: &mut HashMap<String, usize>) -> String {
+pub fn unlike_others(name: String, taken: &mut HashMap<String, usize>) -> String {
     let count = taken.entry(name.clone()).or_default();
     *count += 1;
     match *count {
@@ -170,7 +170,7 @@ fn sum_up(outcomes: Vec<Outcome>, console: &Console, json: bool) -> Exit {
 }
 
 /// One code for all: what stopped a stream tells more than frames that failed in it.
-fn overall(exits: impl Iterator<Item = Exit>) -> Exit {
+pub fn overall(exits: impl Iterator<Item = Exit>) -> Exit {
     let rank = |exit: &Exit| match exit {
         Exit::AllCameBack => 0,
         Exit::FramesFailed => 1,

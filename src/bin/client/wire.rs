@@ -37,6 +37,15 @@ impl Encoder {
         Ok(&self.decoded)
     }
 
+    /// The picture as a file has it: as it is where it is encoded, else as this encodes it.
+    pub fn file(&mut self, picture: Picture) -> Result<(Encoding, Bytes), PictureError> {
+        if let Picture::Encoded(encoding, bytes) = picture {
+            return Ok((encoding, bytes));
+        }
+        let message = self.message(&picture)?;
+        Ok((message.encoding(), message.img))
+    }
+
     /// A message with the picture, and nothing else.
     pub fn message(&mut self, picture: &Picture) -> Result<MsgRequest, PictureError> {
         let encoding = match (self.wire, picture) {

@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+mod models;
 pub mod values;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use frameserve::client::DEFAULT_URL;
 use frameserve::proto::{Pressure, ReplyFormat};
 
+pub use models::{BenchArgs, InferArgs, ModelsAction, ModelsArgs, OneModel};
 use values::{Change, OutputKind, ReplyChoice, Wire};
 
 const EXAMPLES: &str = "\
@@ -15,15 +17,17 @@ Examples:
   frameserve-client stream in.mp4 -o out.mp4 --pipeline 'resize=640x360 | canny=50,150'
   frameserve-client stream in.mp4 --contact-sheet sheet.png --pipeline 'canny=50,150'
   frameserve-client stream a.mp4 b.mp4 -o results/
+  frameserve-client infer classifier kitten.jpg
+  frameserve-client models
   frameserve-client pipelines
   frameserve-client doctor
 
 Exit codes:
-  0    every frame came back, or was dropped as --pressure and --max-fps allow
+  0    every frame or picture came back, or was dropped as --pressure and --max-fps allow
   1    wrong usage, or a file or device could not be read or written
   2    the server could not be reached
-  3    the server refused the stream or ended it, or the connection to it was lost
-  4    some frames failed in the server, or a --change was refused; the other frames came back
+  3    the server refused the stream or ended it, or has no such model, or the connection to it was lost
+  4    some frames or pictures failed in the server, or a --change was refused; the others came back
   5    a reply could not be understood
   130  interrupted by Ctrl-C; what had come back until then was written";
 
@@ -59,7 +63,7 @@ Examples:
 Frames that fail are counted and the first of them reported, and the program's exit code is then 4.
 See also: frameserve-client --help (exit codes), frameserve-client pipelines (stages).";
 
-/// Sends video through a frameserve server and collects what comes back.
+/// Sends video, pictures and tensors to a frameserve server and collects what comes back.
 #[derive(Debug, Parser)]
 #[command(name = "frameserve-client", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Cli {
@@ -71,6 +75,12 @@ pub struct Cli {
 pub enum Command {
     /// Send videos, pictures or a camera through a pipeline.
     Stream(Box<StreamArgs>),
+    /// Run a model on pictures or tensors.
+    Infer(Box<InferArgs>),
+    /// List a server's models, and load, unload or look at one.
+    Models(ModelsArgs),
+    /// Measure how many requests a model's server answers, and how soon.
+    Bench(Box<BenchArgs>),
     /// List what can stand in --pipeline: the server's stages, with ranges and defaults.
     Pipelines(PipelinesArgs),
     /// Say what this program and the server consist of, and whether they are well.
@@ -142,6 +152,13 @@ pub struct InputArgs {
     /// Send the source on this many streams at once.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub streams: u32,
+}
+
+impl InputArgs {
+    /// All of a source, once.
+    pub fn whole() -> InputArgs {
+        InputArgs { start: 0.0, frames: None, pace: false, source_fps: 25.0, repeat: 1, streams: 1 }
+    }
 }
 
 /// What is done with what comes back.
@@ -236,7 +253,9 @@ mod tests {
 
     #[test]
     fn the_examples_are_true() {
-        for example in EXAMPLES.lines().chain(STREAM_EXAMPLES.lines()) {
+        let of_models = [models::INFER_EXAMPLES, models::MODELS_EXAMPLES, models::BENCH_EXAMPLES];
+        let all = [EXAMPLES, STREAM_EXAMPLES].into_iter().chain(of_models);
+        for example in all.flat_map(str::lines) {
             let Some(start) = example.find("frameserve-client ").filter(|_| example.starts_with("  ")) else {
                 continue;
             };
@@ -259,6 +278,24 @@ mod tests {
             let error = Cli::try_parse_from(["frameserve-client", "stream", "a.mp4", option, value])
                 .expect_err(option);
             assert!(error.to_string().contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn models_are_listed_without_a_word() {
+        let parse = |line: &str| Cli::try_parse_from(words(line)).map(|cli| cli.command);
+        let Ok(Command::Models(args)) = parse("frameserve-client models --json --server h:1") else {
+            panic!("models")
+        };
+        assert!(args.action.is_none() && args.json && args.server == "h:1");
+        let Ok(Command::Models(args)) = parse("frameserve-client models stats m --json --server h:1") else {
+            panic!("models stats")
+        };
+        assert!(args.json && args.server == "h:1");
+        for bad in
+            ["bench m --target http://h:1", "bench m --concurrency 1,0", "infer m --top 0", "models warm"]
+        {
+            assert!(parse(&format!("frameserve-client {bad}")).is_err(), "{bad}");
         }
     }
 

@@ -140,6 +140,24 @@ pub fn fps(text: &str) -> Result<f64, String> {
     bounded(text, 0.01, 1000.0)
 }
 
+/// More than nothing, and no more than a day.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    bounded(text, 0.001, 86_400.0)
+}
+
+/// No more than a day.
+pub fn seconds_or_none(text: &str) -> Result<f64, String> {
+    bounded(text, 0.0, 86_400.0)
+}
+
+/// The address in `kserve://HOST:PORT`.
+pub fn kserve(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        Some(("kserve", address)) if !address.is_empty() => Ok(address.into()),
+        _ => Err("expected kserve://HOST:PORT".into()),
+    }
+}
+
 /// The protocol's bounds for `max_fps`.
 pub fn max_fps(text: &str) -> Result<f64, String> {
     bounded(text, 0.01, 1000.0)

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use contact_sheet::{Caption, write_sheet};
 pub use findings::{Findings, FindingsFile};
-pub use place::check_parent;
+pub use place::{check_parent, make_directory};
 pub use sound::SoundTrack;
 
 use crate::args::OutputArgs;
@@ -22,7 +22,7 @@ use crate::console::Console;
 use crate::download::Arrived;
 use crate::failure::Failure;
 use crate::source::Facts;
-use place::{check_no_file_in_the_way, make_directory, video_file};
+use place::{check_no_file_in_the_way, video_file};
 
 /// Takes frames, in the order of the video.
 pub trait Sink: Send {
@@ -153,7 +153,8 @@ pub fn make_output_directory(options: &OutputArgs) -> Result<(), Failure> {
     }
 }
 
-fn names_directory(text: &str) -> bool {
+/// Whether `-o` means a directory: it ends with a slash, is one, or has no extension.
+pub fn names_directory(text: &str) -> bool {
     let path = Path::new(text);
     text.ends_with('/') || path.is_dir() || path.extension().is_none()
 }

@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use frameserve::proto::Encoding;
-use opencv::core::Vector;
-use opencv::imgcodecs;
 
 use super::Sink;
 use super::place::make_directory;
-use crate::codec::{Codec, sniff};
+use crate::codec::{Codec, encode_as, sniff};
 use crate::download::Arrived;
 use crate::failure::Failure;
 
@@ -66,7 +64,7 @@ impl Sink for Pictures {
                     (Some(Encoding::Jpeg), "jpg" | "jpeg")
                     | (Some(Encoding::Png), "png")
                     | (Some(Encoding::Webp), "webp") => (file.clone(), frame.reply.img.clone()),
-                    _ => (file.clone(), as_extension(&wanted, frame)?),
+                    _ => (file.clone(), encode_as(&wanted, frame.pixels()?).map_err(Failure::usage)?),
                 }
             }
             Naming::Directory(directory) => {
@@ -93,15 +91,6 @@ impl Sink for Pictures {
         let noun = if self.written == 1 { "picture" } else { "pictures" };
         Ok(vec![format!("{}: {} {noun}", path.display(), self.written)])
     }
-}
-
-fn as_extension(extension: &str, frame: &mut Arrived<'_>) -> Result<Bytes, Failure> {
-    let mut out = Vector::new();
-    let written = imgcodecs::imencode_def(&format!(".{extension}"), frame.pixels()?, &mut out)?;
-    if !written {
-        return Err(Failure::usage(format!("this OpenCV can't write .{extension}")));
-    }
-    Ok(Bytes::copy_from_slice(out.as_slice()))
 }
 
 /// The frame's number, and the name that its picture came with.

@@ -17,6 +17,7 @@ use crate::args::InputArgs;
 use crate::failure::Failure;
 use crate::picture::Picture;
 use pattern::PatternSize;
+pub use pictures::read as read_picture;
 pub use probe::Sound;
 
 /// One frame, before it is encoded for the wire.

@@ -100,7 +100,8 @@ fn list(directory: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>
     Ok(files)
 }
 
-fn read(file: &Path) -> Result<Picture, Failure> {
+/// A picture as it lies in its file, or upright pixels where the file holds it otherwise.
+pub fn read(file: &Path) -> Result<Picture, Failure> {
     let fail = |reason: &str| Failure::usage(format!("cannot read '{}': {reason}", file.display()));
     let bytes = fs::read(file).map_err(|error| fail(&error.to_string()))?;
     match sniff(&bytes) {
