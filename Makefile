@@ -7,22 +7,28 @@ features = $(shell [ -z "$$LIBTORCH" ] && grep -qsx none .deps/libtorch/kind && 
 .DEFAULT_GOAL := help
 # The order in which a target names what it needs is the order in which it has to happen; cargo is parallel itself.
 .NOTPARALLEL:
-.PHONY: help setup setup-test build demo test checks bench fuzz lint clean-out
+.PHONY: help setup setup-build setup-run setup-test build demo test checks bench fuzz lint clean-out
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
 	  while IFS='|' read -r target says; do printf '  make %-10s %s\n' "$$target" "$$says"; done
 
-setup: ## what building and the demo need; TORCH=cuda or TORCH=none for another libtorch
+setup: ## what building and the demo need, and the sample models (4 GB); TORCH=cuda or TORCH=none for another libtorch
+	@scripts/setup run models
+
+setup-build:
+	@scripts/setup build
+
+setup-run:
 	@scripts/setup run
 
 setup-test:
 	@scripts/setup test
 
-build: setup ## the programs, into target/release
+build: setup-build ## the programs, into target/release
 	cargo build --release --bins $(features)
 
-demo: build ## stream a video through the server and show what comes back, in out/
+demo: setup-run build ## stream a video through the server and show what comes back, in out/
 	@scripts/demo
 
 test: setup-test checks ## everything that a change has to pass
@@ -40,10 +46,10 @@ bench: ## the benchmarks; BENCH='limit peer --seconds 3' for some of them, BENCH
 	@scripts/setup bench
 	$(cargo) bench $(features) -- $(BENCH)
 
-fuzz: setup ## each fuzz target for a minute; FUZZ_SECONDS=600 for longer
+fuzz: setup-build ## each fuzz target for a minute; FUZZ_SECONDS=600 for longer
 	@scripts/fuzz
 
-lint: setup checks ## format, clippy, documentation, licences of the dependencies
+lint: setup-build checks ## format, clippy, documentation, licences of the dependencies
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check licenses bans sources; \
 	else echo 'The licences were not checked. For that: cargo install cargo-deny --locked'; fi
 
