@@ -202,7 +202,7 @@ def statistics_count(server):
     equal(more(lambda each: each.inference_count), 8, "rows")
     equal(more(lambda each: each.execution_count), 2, "runs")
     equal(more(lambda each: each.inference_stats.success.count), 2, "requests that succeeded")
-    equal(more(lambda each: each.inference_stats.fail.count), 1, "requests that failed")
+    equal(more(lambda each: each.inference_stats.fail.count), 0, "what it does not take is no failure of a model")
     equal(more(lambda each: each.inference_stats.queue.count), 2, "requests that waited")
     holds(more(lambda each: each.inference_stats.success.ns) > 0, "they took time")
     sevens = {batch.batch_size: batch.compute_infer.count for batch in counts.batch_stats}.get(7)

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use tonic::Code;
+
 use super::refusal::Refusal;
 use crate::proto::inference::trace_setting_request::SettingValue as Asked;
 use crate::proto::inference::trace_setting_response::SettingValue;
@@ -17,6 +19,9 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("trace_file", ""),
     ("trace_mode", "triton"),
 ];
+
+/// Models with settings of their own. A pipeline's text is a model's name too, and there is no end to those.
+const MOST_MODELS: usize = 1024;
 
 /// The settings of one server.
 #[derive(Debug, Default)]
@@ -43,6 +48,11 @@ impl Trace {
             asked.into_iter().map(|(key, asked)| change(&key, asked.value)).collect::<Result<_, _>>()?;
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !changes.is_empty() {
+            if !model.is_empty() && !kept.models.contains_key(model) && kept.models.len() >= MOST_MODELS {
+                let text =
+                    format!("{MOST_MODELS} models have trace settings of their own, and there can't be more");
+                return Err(Refusal::Other(Code::ResourceExhausted, text));
+            }
             let settings = match model {
                 "" => &mut kept.server,
                 model => kept.models.entry(model.into()).or_default(),
@@ -134,6 +144,17 @@ mod tests {
         trace.update("m", one("trace_rate", &[])).unwrap();
         assert_eq!(trace.update("m", HashMap::new()).unwrap()["trace_rate"].value, ["7"]);
         assert_eq!(trace.update("", one("trace_rate", &[])).unwrap()["trace_rate"].value, ["1000"]);
+    }
+
+    #[test]
+    fn models_with_settings_are_bounded() {
+        let trace = Trace::default();
+        for model in 0..MOST_MODELS {
+            trace.update(&model.to_string(), one("trace_rate", &["7"])).unwrap();
+        }
+        assert!(trace.update("m", one("trace_rate", &["7"])).is_err());
+        trace.update("0", one("trace_rate", &[])).unwrap();
+        trace.update("m", one("trace_rate", &["7"])).unwrap();
     }
 
     #[test]
