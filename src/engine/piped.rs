@@ -1,7 +1,7 @@
 //! Pipelines as models: a picture goes in, a picture comes out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -27,6 +27,8 @@ pub struct PipedModel {
     signature: Signature,
     config: ModelConfig,
     statistics: Statistics,
+    /// Kept from its first use on, so that not every request makes it anew.
+    pipeline: OnceLock<Arc<Pipeline>>,
 }
 
 /// What kind of model it is.
@@ -74,7 +76,13 @@ impl PipedModel {
             output: vec![output(IMAGE), output(FINDINGS)],
             ..Default::default()
         };
-        PipedModel { name: name.into(), signature, config, statistics: Statistics::default() }
+        PipedModel {
+            name: name.into(),
+            signature,
+            config,
+            statistics: Statistics::default(),
+            pipeline: OnceLock::new(),
+        }
     }
 
     /// Its name.
@@ -172,7 +180,13 @@ impl Engine {
             None if as_tensor => reply(ReplyCodec::Raw, Encoding::new(Codec::Png)),
             None => reply(ReplyCodec::AsItCame, Encoding::new(Codec::Jpeg)),
         };
-        let pipeline = Arc::clone(self).pipeline(model.name.clone()).await?;
+        let pipeline = match model.pipeline.get() {
+            Some(pipeline) => Arc::clone(pipeline),
+            None => {
+                let made = Arc::clone(self).pipeline(model.name.clone()).await?;
+                Arc::clone(model.pipeline.get_or_init(|| made))
+            }
+        };
         let works = pictures.into_iter().map(|picture| self.process(&pipeline, reply, picture));
         // In the order of the pictures, as many side by side as on a stream: a message holds a great many.
         let works = stream::iter(works).buffered(self.limits().max_window);
