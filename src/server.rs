@@ -92,7 +92,7 @@ impl Server {
     ) -> Result<Ended, ServeError> {
         let config = self.engine.config();
         let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_service_status("", ServingStatus::NotServing).await;
+        set_health(&health, ServingStatus::NotServing).await;
         let routes = Routes::new(self.image_test())
             .add_service(self.kserve())
             .add_service(health_service)

@@ -8,14 +8,19 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::TestServer;
+use crate::puppet::PATIENCE;
 
 #[tokio::test]
 async fn health_is_told_and_turns_when_the_server_drains() {
     let server = TestServer::start(Config::default()).await;
     let mut health = HealthClient::new(server.channel().await);
     for service in ["", "ImageTest"] {
-        let request = HealthCheckRequest { service: service.into() };
-        let status = health.check(request).await.unwrap().into_inner().status();
+        let request = || HealthCheckRequest { service: service.into() };
+        // As soon as it has looked for models, of which there are none.
+        let seen = health.watch(request()).await.unwrap().into_inner().map(|seen| seen.unwrap().status());
+        let mut serving = seen.filter(|status| *status == ServingStatus::Serving);
+        tokio::time::timeout(PATIENCE, serving.next()).await.expect(service);
+        let status = health.check(request()).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::Serving, "`{service}`");
     }
     let unknown = HealthCheckRequest { service: "Nothing".into() };
