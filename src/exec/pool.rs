@@ -70,7 +70,7 @@ impl<T> Pool<T> {
                 return true;
             }
             let outcome = catch_unwind(AssertUnwindSafe(|| job(own, &|| !done.is_closed())));
-            let outcome = outcome.map_err(|panic| Error::Internal(format!("panic: {}", text(&*panic))));
+            let outcome = outcome.map_err(|panic| Error::Internal(format!("panic: {}", panic_text(&*panic))));
             let good = outcome.is_ok();
             let _nobody_waits = done.send(outcome);
             good
@@ -111,7 +111,8 @@ fn work<T>(queue: &Receiver<Job<T>>, make: &Make<T>) {
     }
 }
 
-fn text(panic: &(dyn std::any::Any + Send)) -> &str {
+/// What a panic says.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }

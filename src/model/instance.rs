@@ -8,8 +8,10 @@ use super::backend::{Inputs, Model, Opened, Outputs};
 use super::device::Device;
 use super::repository::Upload;
 use super::settings::Settings;
+use super::statistics::{Compute, Statistics};
 use crate::error::Error;
 use crate::exec::line::{Job, Line};
+use crate::exec::pool::panic_text;
 use crate::limits::Credit;
 
 /// Where the requests of one version wait.
@@ -38,17 +40,18 @@ pub struct Done {
     pub ran: Duration,
 }
 
-/// A batch that was run: its rows, and how long it took.
-pub(super) type Executed = dyn Fn(usize, Duration) + Send + Sync;
+/// Opens the version again, as it lies on disk.
+pub(super) type Open = dyn Fn() -> Result<Arc<dyn Opened>, Error> + Send + Sync;
 
 /// Everything that an instance needs. Those of one version share all but the device.
 #[derive(Clone)]
 pub(super) struct Instance {
     pub settings: Arc<Settings>,
     pub opened: Arc<dyn Opened>,
+    pub open: Arc<Open>,
     pub requests: Arc<Requests>,
     pub condition: Arc<Condition>,
-    pub executed: Arc<Executed>,
+    pub statistics: Arc<Statistics>,
     pub device: Device,
     /// What it is made anew from, where a client brought it.
     pub _upload: Option<Arc<Upload>>,
@@ -104,7 +107,7 @@ impl Instance {
     pub fn make(&self) -> Result<Box<dyn Model>, Error> {
         let made = catch_unwind(AssertUnwindSafe(|| self.opened.instance(self.device)));
         let mut model =
-            made.map_err(|panic| Error::Load(format!("loading it panicked: {}", text(&*panic))))??;
+            made.map_err(|panic| Error::Load(format!("loading it panicked: {}", panic_text(&*panic))))??;
         for warmup in &self.settings.warmup {
             for _ in 0..warmup.count {
                 self.infer(&mut *model, std::slice::from_ref(&warmup.inputs)).map_err(|fault| {
@@ -119,12 +122,18 @@ impl Instance {
         Ok(model)
     }
 
+    /// Makes it of what lies on disk, and shares nothing with what may be broken.
+    fn make_anew(&mut self) -> Result<Box<dyn Model>, Error> {
+        self.opened = (self.open)()?;
+        self.make()
+    }
+
     /// Works until the line is closed.
-    pub fn work(self, mut model: Box<dyn Model>) {
+    pub fn work(mut self, mut model: Box<dyn Model>) {
         while let Some(jobs) = self.requests.next() {
             let Err(why) = self.run(&mut *model, jobs) else { continue };
             tracing::error!(model = self.settings.name, why, "a model panicked");
-            let made = if self.condition.panicked(&why) { self.make() } else { Err(Error::Model(why)) };
+            let made = if self.condition.panicked(&why) { self.make_anew() } else { Err(Error::Model(why)) };
             match made {
                 Ok(anew) => model = anew,
                 Err(error) => {
@@ -140,6 +149,7 @@ impl Instance {
 
     /// Runs a batch, and answers all of it. An error is a panic's text.
     fn run(&self, model: &mut dyn Model, jobs: Vec<Job<Work, Done>>) -> Result<(), String> {
+        let taken = Instant::now();
         let rows = jobs.iter().map(|job| job.input.rows).sum();
         let mut inputs = Vec::with_capacity(jobs.len());
         let mut asked = Vec::with_capacity(jobs.len());
@@ -151,11 +161,12 @@ impl Instance {
         match self.infer(model, &inputs) {
             Ok(outputs) => {
                 let ran = begin.elapsed();
-                (self.executed)(rows, ran);
                 for (job, outputs) in asked.into_iter().zip(outputs) {
                     let queued = job.queued;
                     job.answer(Ok(Done { outputs, queued, ran }));
                 }
+                let output = begin.elapsed() - ran;
+                self.statistics.executed(rows, Compute { input: begin - taken, infer: ran, output });
                 Ok(())
             }
             Err(Fault::Panicked(why)) => {
@@ -185,7 +196,7 @@ impl Instance {
 
     fn infer(&self, model: &mut dyn Model, batch: &[Inputs]) -> Result<Vec<Outputs>, Fault> {
         let outputs = catch_unwind(AssertUnwindSafe(|| model.infer(batch)))
-            .map_err(|panic| Fault::Panicked(text(&*panic).to_owned()))?
+            .map_err(|panic| Fault::Panicked(panic_text(&*panic).to_owned()))?
             .map_err(Fault::Refused)?;
         let expected = self.settings.signature.outputs.len();
         if outputs.len() != batch.len() || outputs.iter().any(|outputs| outputs.len() != expected) {
@@ -194,9 +205,4 @@ impl Instance {
         }
         Ok(outputs)
     }
-}
-
-fn text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let owned = panic.downcast_ref::<String>().map(String::as_str);
-    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }

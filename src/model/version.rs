@@ -5,14 +5,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backends, Inputs, Opened};
+use super::backend::{Backends, Inputs};
 use super::check::Check;
 use super::device::Device;
-use super::instance::{Condition, Done, Instance, Kind, Requests, Work};
+use super::instance::{Condition, Done, Instance, Kind, Open, Requests, Work};
 use super::repository::Upload;
 use super::settings::{Instances, Place, Settings};
 use super::signature::Signature;
-use super::statistics::{Compute, Statistics};
+use super::statistics::Statistics;
 use crate::error::Error;
 use crate::exec::line::{Line, Request};
 use crate::limits::Credit;
@@ -78,15 +78,17 @@ impl Version {
             Error::Load(format!("backend `{}` is not one of {known}", settings.backend))
         })?;
         let instances = means.places(&settings)?;
-        let opened: Arc<dyn Opened> = Arc::from(backend.open(&settings, folder)?);
+        let open: Arc<Open> = {
+            let (backend, settings, folder) = (Arc::clone(backend), Arc::clone(&settings), folder.to_owned());
+            Arc::new(move || Ok(Arc::from(backend.open(&settings, &folder)?)))
+        };
+        let opened = open()?;
         let statistics = Arc::new(Statistics::default());
-        let executed = Arc::clone(&statistics);
         let like = Instance {
             requests: Arc::new(Line::new(settings.batching.clone())),
             condition: Arc::default(),
-            executed: Arc::new(move |rows, infer| {
-                executed.executed(rows, Compute { infer, ..Compute::default() })
-            }),
+            statistics: Arc::clone(&statistics),
+            open,
             opened,
             settings: Arc::clone(&settings),
             device: Device::Cpu,

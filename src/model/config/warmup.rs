@@ -18,6 +18,9 @@ use crate::tensor::{DataType, Dims, Shape, Tensor};
 /// Folder of the files that warm-up requests are read from.
 const FOLDER: &str = "warmup";
 
+/// Runs of one request; more only delay the model.
+const MAX_COUNT: usize = 10_000;
+
 /// Bytes of all the inputs of a model's requests, which stay in memory for the next time it is loaded.
 const MAX_BYTES: usize = 1 << 30;
 
@@ -74,6 +77,9 @@ fn request(given: &ModelWarmup, rows: &Rows, folder: &Path) -> Result<Warmup, Er
     });
     let inputs = inputs.collect::<Result<_, _>>()?;
     let count = usize::try_from(given.count.max(1)).unwrap_or(usize::MAX);
+    if count > MAX_COUNT {
+        return Err(refused("model_warmup.count", count, format!("it may be up to {MAX_COUNT}")));
+    }
     Ok(Warmup { name: String::new(), count, inputs })
 }
 

@@ -1,0 +1,224 @@
+//! Which models there are, which versions of them are loaded, and how that changes.
+
+mod known;
+mod loading;
+mod polling;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+pub use known::{IndexEntry, State};
+use known::{Known, Model};
+use loading::Brought;
+
+use super::repository::Repository;
+use super::statistics::Snapshot;
+use super::version::{Means, Version};
+use crate::error::{Error, ModelUnknown};
+use crate::exec::pool::Pool;
+
+/// How models come and go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Control {
+    /// All of the repository are loaded at the start, and stay.
+    #[default]
+    None,
+    /// The repository is looked at so often, and what changed there is loaded anew.
+    Poll(Duration),
+    /// Those named are loaded at the start, `*` for all, and clients load and unload others.
+    Explicit(Vec<String>),
+}
+
+/// The models of a server.
+pub struct Registry {
+    repository: Arc<Repository>,
+    control: Control,
+    means: Means,
+    /// Reads and loads models, which takes as long as it takes.
+    loaders: Pool<()>,
+    /// Looks at what lies on disk, which must not wait behind that.
+    looks: Pool<()>,
+    models: Mutex<BTreeMap<String, Model>>,
+    /// The models that are to be there from the start were loaded, or failed to.
+    opened: watch::Sender<bool>,
+}
+
+/// Loads that may go on at a time.
+const LOADERS: usize = 2;
+
+impl Registry {
+    /// A registry that has loaded nothing yet.
+    pub fn new(repository: Repository, control: Control, means: Means) -> Result<Self, Error> {
+        let pool = |name, threads| {
+            Pool::new(name, threads, 1 << 16, || Ok(()))
+                .map_err(|error| Error::Internal(format!("threads can't be started: {error}")))
+        };
+        let (loaders, looks) = (pool("loads", LOADERS)?, pool("looks", 1)?);
+        let (repository, models) = (Arc::new(repository), Mutex::default());
+        let opened = watch::Sender::new(false);
+        Ok(Registry { repository, control, means, loaders, looks, models, opened })
+    }
+
+    /// Loads what is to be there from the start.
+    pub async fn open(self: Arc<Self>) {
+        let first = match &self.control {
+            Control::Explicit(names) if !names.iter().any(|name| name == "*") => names.clone(),
+            _ => self.names().await,
+        };
+        let loads = first.into_iter().map(|name| Arc::clone(&self).load_logged(name));
+        futures_util::future::join_all(loads).await;
+        self.opened.send_replace(true);
+    }
+
+    /// Follows what changes in the repository, for as long as it is polled, where the control says so.
+    pub async fn watch(self: Arc<Self>) -> Infallible {
+        match self.control {
+            Control::Poll(every) => self.poll(every).await,
+            Control::None | Control::Explicit(_) => std::future::pending().await,
+        }
+    }
+
+    /// Versions that are ready, with where their instances run.
+    pub fn ready(&self) -> Vec<Arc<Version>> {
+        self.models().values().flat_map(|model| model.versions.values().filter_map(Known::usable)).collect()
+    }
+
+    /// Whether what is to be there from the start was loaded, or failed to.
+    pub fn is_open(&self) -> bool {
+        *self.opened.borrow()
+    }
+
+    /// Waits for that.
+    pub async fn opened(&self) {
+        let mut opened = self.opened.subscribe();
+        let _always_there = opened.wait_for(|opened| *opened).await;
+    }
+
+    /// How models come and go.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// What models are loaded with.
+    pub fn means(&self) -> &Means {
+        &self.means
+    }
+
+    /// The version of this number, or the highest that is ready.
+    pub fn find(&self, name: &str, version: Option<u64>) -> Result<Arc<Version>, Error> {
+        let models = self.models();
+        let model = models.get(name).ok_or_else(|| ModelUnknown::Model(name.into()))?;
+        let Some(number) = version else {
+            let newest = model.versions.values().rev().find_map(Known::usable);
+            return newest.ok_or_else(|| ModelUnknown::NoneReady(name.into()).into());
+        };
+        let unknown = || ModelUnknown::Version { model: name.into(), version: number };
+        let known = model.versions.get(&number).ok_or_else(unknown)?;
+        known.usable().ok_or_else(|| Error::ModelNotReady { model: name.into(), version: number })
+    }
+
+    /// Numbers of a model's versions that are ready.
+    pub fn ready_versions(&self, name: &str) -> Vec<u64> {
+        let models = self.models();
+        let versions = models.get(name).into_iter().flat_map(|model| &model.versions);
+        versions.filter(|(_, known)| known.usable().is_some()).map(|(number, _)| *number).collect()
+    }
+
+    /// All models and versions, by name and number; or only those that are ready.
+    pub async fn index(&self, only_ready: bool) -> Vec<IndexEntry> {
+        let on_disk = if only_ready { Vec::new() } else { self.names().await };
+        let models = self.models();
+        let mut entries: Vec<IndexEntry> =
+            models.iter().flat_map(|(name, model)| model.entries(name)).collect();
+        entries.retain(|entry| !only_ready || entry.state == Some(State::Ready));
+        let unheard = on_disk.into_iter().filter(|name| !models.contains_key(name));
+        entries.extend(unheard.map(|name| IndexEntry {
+            name,
+            version: None,
+            state: None,
+            reason: String::new(),
+        }));
+        entries.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        entries
+    }
+
+    /// What versions did so far: all, those of one model, or one of them.
+    pub fn statistics(
+        &self,
+        name: &str,
+        version: Option<u64>,
+    ) -> Result<Vec<(String, u64, Snapshot)>, Error> {
+        if !name.is_empty() {
+            self.find(name, version)?;
+        }
+        let models = self.models();
+        let wanted = models.iter().filter(|(model, _)| name.is_empty() || *model == name);
+        let versions = wanted.flat_map(|(name, model)| {
+            let ready = model.versions.values().filter_map(|known| known.ready.as_ref());
+            ready.map(move |version| (name.clone(), version.number(), version.statistics().snapshot()))
+        });
+        Ok(versions.filter(|(_, number, _)| version.is_none_or(|version| version == *number)).collect())
+    }
+
+    /// Loads a model at a client's wish, anew if it is loaded; with another configuration, as JSON, or other files
+    /// than those on disk, if there are any.
+    pub async fn load(
+        self: Arc<Self>,
+        name: &str,
+        config: Option<String>,
+        files: Vec<(String, Bytes)>,
+    ) -> Result<(), Error> {
+        self.controlled()?;
+        self.load_from(name.into(), Brought { config, files }).await
+    }
+
+    /// Unloads a model at a client's wish. It finishes what it was asked.
+    pub async fn unload(&self, name: &str) -> Result<(), Error> {
+        self.controlled()?;
+        self.retire_all(name).await;
+        Ok(())
+    }
+
+    fn controlled(&self) -> Result<(), Error> {
+        match self.control {
+            Control::Explicit(_) => Ok(()),
+            Control::None | Control::Poll(_) => Err(Error::NotExplicit),
+        }
+    }
+
+    async fn retire_all(&self, name: &str) {
+        let busy = self.models().get(name).map(|model| Arc::clone(&model.busy));
+        let Some(busy) = busy else { return };
+        let alone = busy.lock_owned().await;
+        let retired: Vec<_> = self.change(name, |model| {
+            (model.loaded, model.reason) = (None, String::new());
+            model.versions.values_mut().map(Known::retire).collect()
+        });
+        drop(retired);
+        self.settle(name, alone);
+        tracing::info!(model = name, "a model was unloaded");
+    }
+
+    /// Names of the models on disk. Looking may take a while on a disk that is far away.
+    async fn names(&self) -> Vec<String> {
+        let repository = Arc::clone(&self.repository);
+        let models = self.looks.submit(move |(), _| repository.models()).await.unwrap_or_else(Err);
+        models.map(|models| models.into_keys().collect()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the model repository can't be looked at");
+            Vec::new()
+        })
+    }
+
+    fn change<R>(&self, name: &str, change: impl FnOnce(&mut Model) -> R) -> R {
+        change(self.models().entry(name.into()).or_default())
+    }
+
+    fn models(&self) -> MutexGuard<'_, BTreeMap<String, Model>> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
