@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use crate::error::Error;
-use crate::exec::pool::Wanted;
+use crate::exec::pool::{Submitted, Wanted};
 use crate::frame::codec::Chroma;
 use crate::frame::{
     Codec, Encoded, Encoding, Findings, Frame, Identity, Image, PixelFormat, Size, Workbench,
@@ -180,6 +181,7 @@ impl Lane {
             jobs: Arc::clone(&self.jobs),
             turns,
             came,
+            deadline: None,
             progress: Progress {
                 identity,
                 size: encoded.size,
@@ -202,6 +204,8 @@ pub struct FrameWork {
     jobs: Arc<Semaphore>,
     turns: VecDeque<Turn>,
     came: Instant,
+    /// When it is not wanted any more, if no thread has taken it by then.
+    deadline: Option<Instant>,
     progress: Progress,
 }
 
@@ -226,6 +230,11 @@ struct Leg {
 }
 
 impl FrameWork {
+    /// Gives it up if no thread has taken it by then.
+    pub fn until(self, deadline: Option<Instant>) -> Self {
+        FrameWork { deadline, ..self }
+    }
+
     /// Does it, leg by leg, each on whichever thread is free.
     pub async fn run(mut self) -> Result<Processed, Error> {
         let mut turns = std::mem::take(&mut self.turns);
@@ -248,7 +257,7 @@ impl FrameWork {
     }
 
     async fn travel(self, turns: &mut VecDeque<Turn>) -> Result<Progress, Error> {
-        let FrameWork { engine, pipeline, reply, jobs, mut progress, .. } = self;
+        let FrameWork { engine, pipeline, reply, jobs, deadline, mut progress, .. } = self;
         let mut begin = 0;
         let mut held = None;
         loop {
@@ -257,12 +266,19 @@ impl FrameWork {
             progress = {
                 let _in_queue = jobs.acquire().await;
                 let shared = Arc::clone(&pipeline);
+                let limit =
+                    deadline.filter(|_| begin == 0).map(|deadline| (deadline, CancellationToken::new()));
+                let taken = limit.as_ref().map(|(_, taken)| taken.clone().drop_guard());
                 let job = engine.pool.submit(move |bench, wanted| {
+                    drop(taken);
                     let advanced = progress.advance(&shared, leg, bench, wanted);
                     bench.tidy();
                     advanced.map(|()| progress)
                 });
-                job.await??
+                match limit {
+                    Some((deadline, taken)) => in_time(job, &taken, deadline).await??,
+                    None => job.await??,
+                }
             };
             let Some(Turn { segment, before, after }) = turns.pop_front() else { return Ok(progress) };
             // There is no frame before, or its worker was lost to a panic: then the state begins anew.
@@ -274,6 +290,17 @@ impl FrameWork {
             begin = segment;
         }
     }
+}
+
+/// Waits for a job, but no longer than to the deadline if no thread has taken it by then.
+async fn in_time<R>(mut job: Submitted<R>, taken: &CancellationToken, deadline: Instant) -> Result<R, Error> {
+    tokio::select! {
+        biased;
+        done = &mut job => return done,
+        () = taken.cancelled() => {}
+        () = tokio::time::sleep_until(deadline.into()) => return Err(Error::QueueTimeout),
+    }
+    job.await
 }
 
 impl Progress {

@@ -15,6 +15,7 @@ use crate::frame::{Codec, Encoded, Encoding, Identity, PixelFormat, Size};
 use crate::model::check::Given;
 use crate::model::signature::{Port, Signature};
 use crate::model::statistics::{Compute, Statistics, Success};
+use crate::model::version::Treatment;
 use crate::pipeline::Pipeline;
 use crate::pipeline::names::Names;
 use crate::proto::inference::{self as proto, ModelConfig};
@@ -170,7 +171,11 @@ impl Engine {
         model: &PipedModel,
         request: InferRequest,
     ) -> Result<InferReply, Error> {
-        let InferRequest { inputs, outputs, codec, .. } = request;
+        let InferRequest { inputs, outputs, codec, treatment } = request;
+        // Its threads are the same for all, and know no priorities.
+        let Treatment { timeout, deadline, priority: _ } = treatment;
+        let timeout_at = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout_at.into_iter().chain(deadline).min();
         let (pictures, as_tensor) = model.pictures(inputs)?;
         let wanted = |name: &str| outputs.is_empty() || outputs.iter().any(|asked| asked.name == name);
         let asked = outputs.iter().find(|asked| asked.name == IMAGE).and_then(|asked| asked.codec).or(codec);
@@ -187,7 +192,7 @@ impl Engine {
                 Arc::clone(model.pipeline.get_or_init(|| made))
             }
         };
-        let works = pictures.into_iter().map(|picture| self.process(&pipeline, reply, picture));
+        let works = pictures.into_iter().map(|picture| self.process(&pipeline, reply, picture, deadline));
         // In the order of the pictures, as many side by side as on a stream: a message holds a great many.
         let works = stream::iter(works).buffered(self.limits().max_window);
         let processed: Vec<_> = works.try_collect().await?;
@@ -212,6 +217,7 @@ impl Engine {
         pipeline: &Arc<Pipeline>,
         reply: Reply,
         picture: Encoded,
+        deadline: Option<Instant>,
     ) -> Result<Processed, Error> {
         let Size { width, height } = picture.size;
         self.limits().check_pixels("a picture", width, height)?;
@@ -221,7 +227,7 @@ impl Engine {
         let mut lane = Lane::new(Arc::clone(self), Arc::clone(pipeline), reply);
         match lane.begin(Identity::default(), picture, credit, Instant::now()) {
             Begun::Done(processed) => Ok(processed),
-            Begun::Work(work) => work.run().await,
+            Begun::Work(work) => work.until(deadline).run().await,
         }
     }
 }

@@ -6,11 +6,14 @@ use frameserve::Error;
 use frameserve::config::Config;
 use frameserve::limits::Limits;
 use frameserve::model::Control;
+use frameserve::pipeline::names::Names;
+use frameserve::proto::inference::model_infer_request::InferInputTensor;
 use frameserve::proto::inference::model_infer_request::InferRequestedOutputTensor;
 use frameserve::proto::inference::{InferParameter, ModelStatisticsRequest, infer_parameter};
 use frameserve::server::Ended;
 use tonic::{Code, Request};
 
+use crate::gate::Gate;
 use crate::puppet::{
     ALONE, Hold, InferClient, PATIENCE, Puppet, Shelf, answer, map, rows, start, start_with,
 };
@@ -263,4 +266,37 @@ async fn a_panic_fails_its_batch_and_the_model_is_loaded_anew_once() {
     assert_eq!(puppet.instances_made(), made + 1);
     let refused = send(&client, rows("m", &[1.0], 1)).await.await.unwrap().unwrap_err();
     assert_eq!(refused.code(), Code::NotFound, "{refused}");
+}
+
+#[tokio::test]
+async fn a_pipeline_heeds_a_timeout_in_its_queue_too() {
+    let gate = Gate::new();
+    let mut pipelines = Names::default();
+    pipelines.insert_stages("held", gate.stages(), "").unwrap();
+    let (server, client) = start_with(Config { pipelines, threads: 1, ..Config::default() }).await;
+    let picture = |timeout_us| {
+        let mut request = rows("held", &[], 0);
+        request.inputs[0] = InferInputTensor {
+            name: "image".into(),
+            datatype: "UINT8".into(),
+            shape: vec![8, 8, 1],
+            ..InferInputTensor::default()
+        };
+        request.raw_input_contents = vec![vec![7; 64].into()];
+        let choice = Some(infer_parameter::ParameterChoice::Int64Param(timeout_us));
+        request.parameters.insert("timeout".into(), InferParameter { parameter_choice: choice });
+        request
+    };
+    let ask = |timeout_us| {
+        let (mut client, request) = (client.clone(), picture(timeout_us));
+        tokio::spawn(async move { client.model_infer(request).await })
+    };
+    // Who has its turn already is waited for, however long it takes.
+    let first = ask(60_000_000);
+    gate.arrived(1).await;
+    let late = ask(5000).await.unwrap().unwrap_err();
+    assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
+    gate.open(1);
+    first.await.unwrap().unwrap();
+    drop(server);
 }

@@ -59,7 +59,8 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     model_repository: Vec<PathBuf>,
     /// How models come and go: all are loaded at the start and stay (none), what changes in the repository is
-    /// loaded anew (poll), or clients load and unload them (explicit) [default: none]
+    /// loaded anew (poll), or clients load and unload them: every client that reaches the server (explicit)
+    /// [default: none]
     #[arg(long, value_name = "MODE", env = "FRAMESERVE_MODEL_CONTROL")]
     model_control: Option<ModelControl>,
     /// How often the repository is looked at with --model-control poll [default: 15]
