@@ -19,6 +19,7 @@
 //!     └── frame      a picture, what it is, what was found in it; codecs
 //!
 //!   error, limits ── for all     config ── what a server is told to be     proto ── the generated messages
+//!   memory ── what a program keeps of it
 //! ```
 //!
 //! A server in a few lines:
@@ -44,6 +45,7 @@ pub mod exec;
 pub mod frame;
 pub mod grpc;
 pub mod limits;
+pub mod memory;
 pub mod model;
 pub mod pipeline;
 pub mod proto;

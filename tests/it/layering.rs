@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("limits", &["error"]),
+    ("memory", &[]),
     ("frame", &[]),
     ("exec", &[]),
     ("proto", &[]),

@@ -41,6 +41,7 @@ use failure::{Exit, Failure};
 use standard_output::{accept_closed_pipe, print};
 
 fn main() -> ExitCode {
+    frameserve::memory::keep_freed();
     quiet_libraries();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

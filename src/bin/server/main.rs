@@ -34,6 +34,7 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
+    frameserve::memory::keep_freed();
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
