@@ -212,6 +212,11 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
         self.levels.values().flatten().filter(|waiting| waiting.job.is_wanted()).count()
     }
 
+    /// Whether there is nothing in it, not even what nobody waits for any more.
+    pub fn is_empty(&self) -> bool {
+        self.levels.values().all(VecDeque::is_empty)
+    }
+
     /// Everything that waits, in no order.
     pub fn drain(&mut self) -> Vec<J> {
         std::mem::take(&mut self.levels).into_values().flatten().map(|waiting| waiting.job).collect()

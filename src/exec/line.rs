@@ -117,8 +117,10 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
                 Turn::Run(slots) => {
                     let jobs: Vec<_> = slots.iter().filter_map(|slot| slot.take()).collect();
                     if !jobs.is_empty() {
-                        // Of what is left another thread may take some.
-                        self.changed.notify_one();
+                        // Of what is left another thread may take some. Where nothing is, it would wake in vain.
+                        if !state.queue.is_empty() {
+                            self.changed.notify_one();
+                        }
                         return Some(jobs);
                     }
                 }
