@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -119,14 +119,31 @@ impl Region {
 
     /// Copies a tensor out of it.
     pub async fn read(&self, window: &Window) -> Result<Bytes, Refusal> {
-        let mut bytes = vec![0; usize::try_from(window.bytes).map_err(|_| self.shrunk())?];
-        let mut at = self.place(window);
-        for chunk in bytes.chunks_mut(CHUNK) {
-            self.file.read_exact_at(chunk, at).map_err(|_| self.shrunk())?;
-            at += chunk.len() as u64;
-            tokio::task::yield_now().await;
+        let length = usize::try_from(window.bytes).map_err(|_| self.shrunk())?;
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            if !bytes.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let at = self.place(window) + bytes.len() as u64;
+            let chunk = CHUNK.min(length - bytes.len());
+            self.append(&mut bytes, chunk, at)?;
         }
         Ok(bytes.into())
+    }
+
+    /// Reads more into memory that was taken before, and was not filled with zeros for it.
+    fn append(&self, bytes: &mut Vec<u8>, most: usize, at: u64) -> Result<(), Refusal> {
+        let free = bytes.spare_capacity_mut();
+        let most = most.min(free.len());
+        let at = libc::off_t::try_from(at).map_err(|_| self.shrunk())?;
+        // SAFETY: the kernel writes at most so many bytes, for which there is room, and nobody else has the vector.
+        let read = unsafe { libc::pread(self.file.as_raw_fd(), free.as_mut_ptr().cast(), most, at) };
+        // Nothing that could be read says that the end was reached.
+        let read = usize::try_from(read).ok().filter(|read| *read > 0).ok_or_else(|| self.shrunk())?;
+        // SAFETY: so many bytes behind those that were there have just been written.
+        unsafe { bytes.set_len(bytes.len() + read) };
+        Ok(())
     }
 
     /// Copies a tensor into it.
@@ -137,14 +154,16 @@ impl Region {
         if at.saturating_add(bytes.len() as u64) > size {
             return Err(self.shrunk());
         }
-        for chunk in bytes.chunks(CHUNK) {
+        for (index, chunk) in bytes.chunks(CHUNK).enumerate() {
+            if index > 0 {
+                tokio::task::yield_now().await;
+            }
             let failed = |error| {
                 let text = format!("shared memory region '{}' can't be written: {error}", self.status.name);
                 Refusal::Other(Code::Internal, text)
             };
             self.file.write_all_at(chunk, at).map_err(failed)?;
             at += chunk.len() as u64;
-            tokio::task::yield_now().await;
         }
         Ok(())
     }
