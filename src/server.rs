@@ -18,7 +18,7 @@ use crate::config::{Config, Transport};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
-use crate::grpc::kserve::{KserveService, Levels};
+use crate::grpc::kserve::{KserveService, Levels, Uncopied};
 use crate::grpc::layer::Calls;
 use crate::proto;
 use crate::proto::image_test_server::ImageTestServer;
@@ -94,7 +94,7 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, ServingStatus::NotServing).await;
         let routes = Routes::new(self.image_test())
-            .add_service(self.kserve())
+            .add_service(Uncopied(self.kserve()))
             .add_service(health_service)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);

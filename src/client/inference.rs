@@ -19,13 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message;
+use prost::Message as _;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use super::encoded::Encoded;
+use super::encoded::{Encoded, Message, Sending};
 use super::{ClientError, dial, endpoint, full_url, refused};
 use crate::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::proto::inference::model_repository_parameter::ParameterChoice;
@@ -43,7 +43,7 @@ const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 #[derive(Debug, Clone)]
 pub struct InferenceClient {
     service: GrpcInferenceServiceClient<Channel>,
-    encoded: Grpc<Channel>,
+    encoded: Grpc<Sending>,
     url: Arc<str>,
     timeout: Option<Duration>,
 }
@@ -58,8 +58,7 @@ impl InferenceClient {
         let service = GrpcInferenceServiceClient::new(channel.clone())
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);
-        let encoded =
-            Grpc::new(channel).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
+        let encoded = Grpc::new(Sending(channel)).max_decoding_message_size(usize::MAX);
         Ok(InferenceClient { service, encoded, url: url.into(), timeout: None })
     }
 
@@ -139,12 +138,13 @@ impl InferenceClient {
     /// Runs a model with a request that [`InferenceClient::encode`] has encoded already, and leaves the reply as
     /// it came, for [`InferenceClient::decode`]. For who sends one message many times.
     pub async fn infer_encoded(&self, request: Bytes) -> Result<Bytes, ClientError> {
-        let request = self.request(request);
+        let mut carrier = self.request(());
+        carrier.extensions_mut().insert(Message(request));
         let mut service = self.encoded.clone();
         self.answer(async move {
             let broken = |error| Status::from_error(Box::new(error));
             service.ready().await.map_err(broken)?;
-            service.unary(request, PathAndQuery::from_static(INFER), Encoded).await
+            service.unary(carrier, PathAndQuery::from_static(INFER), Encoded).await
         })
         .await
     }

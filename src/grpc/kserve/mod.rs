@@ -17,6 +17,7 @@ mod statistics;
 mod stream;
 mod trace;
 mod typed;
+mod uncopied;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use parameters::Window;
 use refusal::Refusal;
 use shared_memory::Regions;
 use trace::Trace;
+pub use uncopied::Uncopied;
 
 /// The service, on an engine that it may share with others.
 #[derive(Clone)]
@@ -169,7 +171,7 @@ impl GrpcInferenceService for KserveService {
         let message = request.into_inner();
         let id = message.id.clone();
         let reply = infer::infer(&self.engine, &self.regions, message, caller).await;
-        Ok(Response::new(reply.map_err(|refusal| refusal.status(&id))?))
+        Ok(uncopied::set_aside(reply.map_err(|refusal| refusal.status(&id))?))
     }
 
     async fn model_stream_infer(
