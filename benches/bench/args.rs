@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::drive::{Load, Span};
 use crate::inprocess::Work;
+use crate::picture;
 
 /// What is to be done.
 pub enum Args {
@@ -33,6 +34,10 @@ pub enum Section {
     Transport,
     Stalled,
     Long,
+    Infer,
+    Classifier,
+    Callers,
+    Picture,
 }
 
 /// What a process of this program does for another one.
@@ -41,24 +46,29 @@ pub enum Task {
     Drive(Load),
     InProcess(Work),
     Echo,
+    Picture(picture::Work),
 }
 
 /// Before the JSON of a [`Task`].
 pub const CHILD: &str = "--child";
 
 const PAIRS: usize = 5;
-/// So that all of it stays under ten minutes.
+/// So that all of it stays under half an hour.
 const SECONDS: f64 = 1.25;
 const WARM_UP: f64 = 0.4;
 
 impl Section {
-    const ALL: [Section; 6] = [
+    const ALL: [Section; 10] = [
         Section::Limit,
         Section::Peer,
         Section::Latency,
         Section::Transport,
         Section::Stalled,
         Section::Long,
+        Section::Infer,
+        Section::Classifier,
+        Section::Callers,
+        Section::Picture,
     ];
 
     /// As it is asked for.
@@ -70,6 +80,10 @@ impl Section {
             Section::Transport => "transport",
             Section::Stalled => "stalled",
             Section::Long => "long",
+            Section::Infer => "infer",
+            Section::Classifier => "classifier",
+            Section::Callers => "callers",
+            Section::Picture => "picture",
         }
     }
 }

@@ -1,11 +1,20 @@
-//! A tonic service that sends back what came, with HTTP/2 tuned as frameserve tunes it.
+//! Tonic services that send back what came, with HTTP/2 tuned as frameserve tunes it.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use frameserve::config::{Config, Transport};
 use frameserve::proto::image_test_server::{ImageTest, ImageTestServer};
+use frameserve::proto::inference::model_infer_request::InferInputTensor;
+use frameserve::proto::inference::model_infer_response::InferOutputTensor;
+use frameserve::proto::inference::{ModelInferRequest, ModelInferResponse};
 use frameserve::proto::{DescribeReply, DescribeRequest, MsgReply, MsgRequest, StreamSettings};
 use futures_util::{Stream, StreamExt};
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+use tonic::server::{NamedService, UnaryService};
 use tonic::{Request, Response, Status, Streaming};
 
 struct Echo;
@@ -65,7 +74,66 @@ pub async fn serve() -> crate::Result<()> {
         .max_concurrent_streams(streams_per_connection)
         .max_frame_size(1 << 20)
         .add_service(ImageTestServer::new(Echo).max_decoding_message_size(limits.max_message_bytes))
+        .add_service(ModelEcho { max_message_bytes: limits.max_message_bytes })
         .serve_with_incoming(connections)
         .await?;
     Ok(())
+}
+
+/// The same for models: the outputs are the inputs.
+#[derive(Debug, Clone)]
+struct ModelEcho {
+    max_message_bytes: usize,
+}
+
+impl NamedService for ModelEcho {
+    const NAME: &'static str = "inference.GRPCInferenceService";
+}
+
+impl UnaryService<ModelInferRequest> for ModelEcho {
+    type Response = ModelInferResponse;
+    type Future = Ready<Result<Response<ModelInferResponse>, Status>>;
+
+    fn call(&mut self, request: Request<ModelInferRequest>) -> Self::Future {
+        let ModelInferRequest { model_name, model_version, id, inputs, raw_input_contents, .. } =
+            request.into_inner();
+        let output = |InferInputTensor { name, datatype, shape, .. }: InferInputTensor| InferOutputTensor {
+            name,
+            datatype,
+            shape,
+            ..InferOutputTensor::default()
+        };
+        ready(Ok(Response::new(ModelInferResponse {
+            model_name,
+            model_version,
+            id,
+            outputs: inputs.into_iter().map(output).collect(),
+            raw_output_contents: raw_input_contents,
+            ..ModelInferResponse::default()
+        })))
+    }
+}
+
+/// What is generated for a service, for one call of it.
+impl Service<http::Request<Body>> for ModelEcho {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            if !request.uri().path().ends_with("/ModelInfer") {
+                return Ok(Status::unimplemented("this is an echo").into_http());
+            }
+            let most = Some(service.max_message_bytes);
+            let codec = tonic_prost::ProstCodec::default();
+            let mut grpc = tonic::server::Grpc::new(codec).apply_max_message_size_config(most, None);
+            Ok(grpc.unary(service, request).await)
+        })
+    }
 }

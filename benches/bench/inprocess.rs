@@ -76,7 +76,7 @@ pub fn repeat(work: &Work) -> Result<Repeated> {
 }
 
 /// Of this process, in seconds.
-fn processor_time() -> Result<f64> {
+pub fn processor_time() -> Result<f64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes into a value of this very type, which outlives the call.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };

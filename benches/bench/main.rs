@@ -1,22 +1,29 @@
 //! The benchmarks: frames through a server, against what is possible and against what others do.
 //!
-//! `cargo bench -- [limit] [peer] [latency] [transport] [stalled] [long] [--pairs N] [--seconds S] [--write FILE]`
+//! `cargo bench -- [limit] [peer] [latency] [transport] [stalled] [long]
+//! [infer] [classifier] [callers] [picture] [--pairs N] [--seconds S] [--write FILE]`
 //!
 //! Servers and clients are processes of their own: this program starts the server's binary, and itself again
 //! as whatever else is needed. What is compared is measured in turns, A B A B, since machines are shared.
 
 mod args;
+mod callers;
+mod classifier;
 mod clips;
 mod drive;
+mod duel;
 mod echo;
+mod infer;
 mod inprocess;
 mod latency;
 mod limit;
 mod look;
 mod machine;
 mod memory;
+mod models;
 mod pairs;
 mod peer;
+mod picture;
 mod process;
 mod report;
 mod scenes;
@@ -41,6 +48,8 @@ struct Setting {
 }
 
 fn main() -> ExitCode {
+    // As the programs do that this is compared with.
+    frameserve::memory::keep_freed();
     let done = match Args::parse() {
         Ok(Args::Child(task)) => work(&task),
         Ok(Args::Measure(asked)) => measure(asked),
@@ -61,6 +70,7 @@ fn work(task: &Task) -> Result<()> {
     let answer = match task {
         Task::Drive(load) => serde_json::to_string(&runtime()?.block_on(drive::drive(load))?)?,
         Task::InProcess(work) => serde_json::to_string(&inprocess::repeat(work)?)?,
+        Task::Picture(work) => serde_json::to_string(&runtime()?.block_on(picture::repeat(work))?)?,
         // The same kind of runtime that frameserve has.
         Task::Echo => return tokio::runtime::Runtime::new()?.block_on(echo::serve()),
     };
@@ -87,6 +97,10 @@ fn measure(asked: args::Asked) -> Result<()> {
             Section::Transport => transport::measure(&setting),
             Section::Stalled => runtime()?.block_on(memory::stalled(&setting.clips.hard)),
             Section::Long => runtime()?.block_on(memory::long(&setting.clips.small)),
+            Section::Infer => infer::measure(&setting),
+            Section::Classifier => classifier::measure(&setting),
+            Section::Callers => callers::measure(&setting),
+            Section::Picture => picture::measure(&setting),
         };
         report.add(section.name(), &text.map_err(|error| format!("{}: {error}", section.name()))?)?;
     }

@@ -1,5 +1,6 @@
 //! Processes: servers that are started and ended, and this program again as something else.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -21,8 +22,18 @@ pub struct Cores {
 pub struct Server {
     child: Child,
     address: String,
+    ending: Ending,
     /// Kept, since a server whose output nobody takes may end.
     _output: BufReader<ChildStdout>,
+}
+
+/// How a server is ended.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Killed,
+    /// It is asked, and then waited for: it has processes of its own to end, for which it takes its time, and files
+    /// to remove.
+    Asked,
 }
 
 impl Cores {
@@ -52,17 +63,30 @@ impl Server {
         let mut line = String::new();
         while output.read_line(&mut line)? > 0 {
             if let Some(address) = line.trim().strip_prefix("listening on ") {
-                return Ok(Server { child, address: address.into(), _output: output });
+                let (address, ending) = (address.into(), Ending::Killed);
+                return Ok(Server { child, address, ending, _output: output });
             }
             line.clear();
         }
         Err(format!("{shown} ended without listening: {}", child.wait()?).into())
     }
 
+    /// The same for one that ends by itself when it is told to.
+    pub fn start_polite(command: Command) -> Result<Self> {
+        let mut server = Server::start(command, None)?;
+        server.ending = Ending::Asked;
+        Ok(server)
+    }
+
     /// The server that all of this is about.
     pub fn frameserve(core: Option<usize>) -> Result<Self> {
+        Server::frameserve_with(&[], core)
+    }
+
+    /// The same, with further arguments.
+    pub fn frameserve_with(arguments: &[OsString], core: Option<usize>) -> Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_frameserve-server"));
-        command.args(["--listen", "127.0.0.1:0", "--log", "warn"]);
+        command.args(["--listen", "127.0.0.1:0", "--log", "warn"]).args(arguments);
         Server::start(command, core)
     }
 
@@ -71,31 +95,80 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// The same as the client program wants it.
+    pub fn kserve(&self) -> String {
+        format!("kserve://{}", self.address)
+    }
+
     /// Its resident memory in bytes.
     pub fn resident(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it has had so far.
+    pub fn most_resident(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, which: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("it has no memory")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(which)).ok_or("it has no memory")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
-    /// The processor time that it took since it was started.
+    /// The processor time that it took since it was started, with the processes that it has started.
     pub fn busy(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The second field is the program's name, which may have spaces; the others follow its bracket.
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks =
-            |at: usize| fields.get(at).ok_or("its time is missing")?.parse::<u32>().map_err(Into::into);
-        let (user, system): (Result<u32>, Result<u32>) = (ticks(11), ticks(12));
+        let processes: Vec<Process> = std::fs::read_dir("/proc")?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(Process::read)
+            .collect();
+        let mut family = vec![self.child.id()];
+        let mut at = 0;
+        while let Some(parent) = family.get(at).copied() {
+            family.extend(
+                processes.iter().filter(|process| process.parent == parent).map(|process| process.id),
+            );
+            at += 1;
+        }
+        let of_family = processes.iter().filter(|process| family.contains(&process.id));
+        let ticks: u64 = of_family.map(|process| process.ticks).sum();
         // SAFETY: it only reads a number.
         let ticks_per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-        Ok(Duration::from_secs_f64(f64::from(user? + system?) / ticks_per_second as f64))
+        Ok(Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64))
+    }
+}
+
+/// What the kernel tells of a process.
+struct Process {
+    id: u32,
+    parent: u32,
+    /// Of processor time.
+    ticks: u64,
+}
+
+impl Process {
+    /// `None` for one that is gone.
+    fn read(id: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The second field is the program's name, which may have spaces; the others follow its bracket.
+        let fields: Vec<_> = stat.rsplit(')').next()?.split_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        Some(Process { id, parent: u32::try_from(number(1)?).ok()?, ticks: number(11)? + number(12)? })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
+        match (self.ending, i32::try_from(self.child.id())) {
+            // SAFETY: it takes plain numbers, and the child was not waited for, so the number is still its own.
+            (Ending::Asked, Ok(id)) => unsafe {
+                libc::kill(id, libc::SIGTERM);
+            },
+            // It may have ended by itself.
+            _ => {
+                let _ = self.child.kill();
+            }
+        }
         let _ = self.child.wait();
     }
 }
@@ -119,7 +192,7 @@ pub fn ask<R: DeserializeOwned>(task: &Task, core: Option<usize>) -> Result<R> {
 }
 
 /// Makes a process run on one core, and end with this one.
-fn confine(command: &mut Command, core: Option<usize>) {
+pub fn confine(command: &mut Command, core: Option<usize>) {
     let cores = core.map(|core| {
         let mut set = no_cores();
         // SAFETY: the number came out of such a set, so it is below its size.

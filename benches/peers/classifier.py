@@ -1,4 +1,4 @@
-"""A TorchScript classifier, ready to run as fast as Python can run it on one thread: the same for every peer."""
+"""A TorchScript classifier as Python runs it on one thread: the same for every peer."""
 
 import os
 
@@ -13,9 +13,11 @@ torch.set_num_threads(1)
 SHAPE = (1, 3, 224, 224)
 
 
-def load(path):
+def load(path, optimized):
     """A function from a FP32 array [n,3,224,224] to one of [n,1000]; several threads may call it at a time."""
-    module = torch.jit.optimize_for_inference(torch.jit.load(path, map_location="cpu").eval())
+    module = torch.jit.load(path, map_location="cpu").eval()
+    if optimized:
+        module = torch.jit.optimize_for_inference(module)
 
     def classify(pictures):
         with torch.inference_mode():

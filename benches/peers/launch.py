@@ -37,6 +37,7 @@ class Place:
     def __init__(self, args, folder):
         self.model = args.model.resolve()
         self.instances = args.instances
+        self.optimized = args.optimized
         self.folder = pathlib.Path(folder)
         self.grpc, self.http, self.metrics = free_ports(args.port)
 
@@ -61,6 +62,7 @@ def arguments(description):
     parser.add_argument("--port", type=int, default=0, help="for gRPC; 0, the default, for one that is free")
     parser.add_argument("--model", type=pathlib.Path, required=True, help="a TorchScript classifier")
     parser.add_argument("--instances", type=int, default=1, help="inferences at a time, each on one thread")
+    parser.add_argument("--optimized", action="store_true", help="call torch.jit.optimize_for_inference first")
     args = parser.parse_args()
     if not args.model.is_file():
         parser.error(f"--model {args.model} is no file")
@@ -90,6 +92,7 @@ def environment(venv, place):
         "OMP_NUM_THREADS": "1",
         "PEER_MODEL": str(place.model),
         "PEER_INSTANCES": str(place.instances),
+        "PEER_OPTIMIZED": "1" if place.optimized else "",
     }
 
 

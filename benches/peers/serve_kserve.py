@@ -30,7 +30,7 @@ class Classifier(kserve.Model):
 
     def __init__(self, name):
         super().__init__(name)
-        self.classify = classifier.load(os.environ["PEER_MODEL"])
+        self.classify = classifier.load(os.environ["PEER_MODEL"], bool(os.environ["PEER_OPTIMIZED"]))
         self.threads = concurrent.futures.ThreadPoolExecutor(int(os.environ["PEER_INSTANCES"]))
 
     def get_input_types(self):

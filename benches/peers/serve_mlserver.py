@@ -36,7 +36,7 @@ class Classifier(MLModel):
     async def load(self):
         self.inputs = [MetadataTensor(name="image", datatype="FP32", shape=[-1, 3, 224, 224])]
         self.outputs = [MetadataTensor(name="scores", datatype="FP32", shape=[-1, 1000])]
-        self.classify = classifier.load(os.environ["PEER_MODEL"])
+        self.classify = classifier.load(os.environ["PEER_MODEL"], bool(os.environ["PEER_OPTIMIZED"]))
         self.threads = concurrent.futures.ThreadPoolExecutor(int(os.environ["PEER_INSTANCES"]))
         return True
 

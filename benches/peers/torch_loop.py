@@ -29,12 +29,13 @@ def repeat(classify, picture, span):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a TorchScript file")
+    parser.add_argument("--optimized", action="store_true", help="call torch.jit.optimize_for_inference first")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=3, help="that count")
     parser.add_argument("--warmup", type=float, default=0.5, help="seconds before them that do not")
     args = parser.parse_args()
 
-    classify = classifier.load(args.model)
+    classify = classifier.load(args.model, args.optimized)
     picture = np.random.default_rng(0).random(classifier.SHAPE, np.float32)
     together = threading.Barrier(args.threads)
 

@@ -12,7 +12,7 @@ import classifier
 
 class TritonPythonModel:
     def initialize(self, args):
-        self.classify = classifier.load(os.environ["PEER_MODEL"])
+        self.classify = classifier.load(os.environ["PEER_MODEL"], bool(os.environ["PEER_OPTIMIZED"]))
 
     def execute(self, requests):
         return [self.answer(request) for request in requests]

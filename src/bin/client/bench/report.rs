@@ -141,6 +141,7 @@ fn level_json(level: &Level) -> Value {
         "concurrency": level.concurrency,
         "seconds": level.seconds,
         "requests": counts.ok,
+        "all_requests": level.all_requests,
         "requests_per_second": level.requests_per_second(),
         "errors": counts.errors,
         "unanswered": level.unanswered,
