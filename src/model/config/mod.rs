@@ -22,7 +22,7 @@ pub use draft::{draft, undescribed};
 use self::parameters::Parameters;
 use self::text::Parsed;
 use super::backend::Backends;
-use super::pictures::Pictures;
+use super::pictures::{DETECTIONS, Pictures};
 use super::repository;
 use super::settings::Settings;
 use super::signature::Signature;
@@ -112,9 +112,9 @@ fn parse(origin: &Origin, text: &str) -> Result<Parsed, Error> {
 
 fn check(source: &Source, parsed: Parsed) -> Result<Settings, Error> {
     let mut unused = decisions::check(&parsed.tree)?;
-    let config = complete(source, parsed.message)?;
-    let signature = ports::signature(&config, source.folder)?;
+    let mut config = complete(source, parsed.message)?;
     let sorted = Parameters::sort(&config, &mut unused)?;
+    let (signature, pictures) = ports_and_pictures(&mut config, &sorted.pictures, source.folder)?;
     let settings = Settings {
         name: source.name.into(),
         backend: config.backend.clone(),
@@ -123,7 +123,7 @@ fn check(source: &Source, parsed: Parsed) -> Result<Settings, Error> {
         instances: instances::instances(&config.instance_group)?,
         batching: batching::policy(&config, &mut unused)?,
         warmup: warmup::requests(&config, &signature, source.folder)?,
-        pictures: pictures(&sorted.pictures, &signature, source.folder)?,
+        pictures,
         parameters: sorted.backend,
         signature,
         config,
@@ -132,6 +132,30 @@ fn check(source: &Source, parsed: Parsed) -> Result<Settings, Error> {
         tracing::warn!(model = source.name, "not used: {unused}");
     }
     Ok(settings)
+}
+
+/// What the model takes and gives, and what the `frameserve.` parameters say of that.
+///
+/// Clients change a configuration that they got from here, and send it back: with the output that was added to it,
+/// and is no output of the model's own. It is taken out again.
+fn ports_and_pictures(
+    config: &mut ModelConfig,
+    parameters: &BTreeMap<String, String>,
+    folder: &Path,
+) -> Result<(Signature, Option<Pictures>), Error> {
+    let mut signature = ports::signature(config, folder)?;
+    let added = signature.outputs.pop_if(|last| last.name == DETECTIONS);
+    if let Some(added) = added {
+        if let Ok(Some(pictures)) = pictures(parameters, &signature, folder)
+            && pictures.added_output().as_ref() == Some(&added)
+        {
+            config.output.pop();
+            return Ok((signature, Some(pictures)));
+        }
+        signature.outputs.push(added);
+    }
+    let pictures = pictures(parameters, &signature, folder)?;
+    Ok((signature, pictures))
 }
 
 /// What the `frameserve.` parameters say of pictures.

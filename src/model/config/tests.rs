@@ -56,6 +56,23 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
+fn a_configuration_comes_back_as_clients_got_it() {
+    let detector = "input { name: 'x' data_type: TYPE_FP32 dims: [ 1, 3, 8, 8 ] }
+                    output [ { name: 'boxes' data_type: TYPE_FP32 dims: [ -1, 4 ] },
+                             { name: 'scores' data_type: TYPE_FP32 dims: [ -1 ] } ]
+                    parameters { key: 'frameserve.task' value { string_value: 'detection' } }";
+    let settings = read(detector, &[]).unwrap();
+    let listed = settings.listed_config(&[]);
+    assert_eq!(listed.output.len(), 3);
+    let with_added =
+        |dims| format!("{detector} output {{ name: 'detections' data_type: TYPE_STRING dims: [ {dims} ] }}");
+    let again = read(&with_added("1"), &[]).unwrap();
+    assert_eq!((&again.signature, again.listed_config(&[])), (&settings.signature, listed));
+    let refused = read(&with_added("2"), &[]).expect_err("an output of its own").to_string();
+    assert!(refused.contains("the model has one of that name"), "{refused}");
+}
+
+#[test]
 fn a_whole_configuration() {
     let text = r#"
         name: "m"
