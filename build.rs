@@ -23,7 +23,7 @@ fn compile_protos() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let compiled = tonic_prost_build::configure()
         .bytes(".")
-        .codec_path("crate::grpc::codec::Bounded")
+        .codec_path("crate::proto::codec::Codec")
         .file_descriptor_set_path(out.join("descriptors.bin"))
         .compile_protos(&["protos/imageTest.proto", "protos/grpc_service.proto"], &["protos"]);
     if let Err(error) = compiled {

@@ -1,6 +1,5 @@
 //! The wire: one file or folder for each protocol.
 
-pub mod codec;
 pub mod image_test;
 pub mod kserve;
 pub mod layer;

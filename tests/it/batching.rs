@@ -110,20 +110,6 @@ async fn what_a_model_does_not_take_is_none_of_its_failures() {
 }
 
 #[tokio::test]
-async fn a_message_of_many_small_parts_is_refused_before_it_takes_memory() {
-    let shelf = Shelf::new();
-    shelf.add("m", ALONE);
-    let puppet = Puppet::new(|_, batch| Ok(batch.iter().map(|it| vec![it[0].clone().unwrap()]).collect()));
-    let (_server, mut client) = start(&shelf, &puppet, Control::None).await;
-    let mut request = rows("m", &[1.0], 1);
-    request.outputs = vec![InferRequestedOutputTensor::default(); 1 << 20];
-    let refused = client.model_infer(request).await.unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
-    assert!(refused.message().contains("16384 parts"), "{refused}");
-    client.model_infer(rows("m", &[1.0], 1)).await.unwrap();
-}
-
-#[tokio::test]
 async fn one_bad_request_does_not_fail_its_neighbours() {
     let (hold, _) = held();
     let holding = hold.clone();

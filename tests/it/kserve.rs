@@ -3,13 +3,15 @@
 use bytes::Bytes;
 use frameserve::config::Config;
 use frameserve::limits::Limits;
+use frameserve::proto::codec::MOST_PARTS;
 use frameserve::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use frameserve::proto::inference::*;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::{Service, http};
 use tonic::transport::Channel;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
 
 use crate::harness::TestServer;
 
@@ -62,6 +64,48 @@ async fn a_malformed_message_is_the_senders_fault() {
     let codec = tonic_prost::ProstCodec::<_, ModelInferResponse>::default();
     let status = raw.unary(Request::new(message), path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+}
+
+#[tokio::test]
+async fn frames_that_are_not_what_they_say_are_refused() {
+    let (server, mut client) = start(Limits::default()).await;
+    let mut channel = server.channel().await;
+    for (frame, encoding, code) in [
+        // A message begins with whether it is compressed, and its length in four bytes: here of two GiB.
+        ("\0\x7f\x7f\x7f\x7f", "identity", Code::ResourceExhausted),
+        ("\0\x7f\x7f\x7f\x7f followed by some of it", "identity", Code::ResourceExhausted),
+        ("\x01\x7f\x7f\x7f\x7f", "gzip", Code::ResourceExhausted),
+        ("\0\x03\x7f\x7f\x7f half of what would be allowed", "identity", Code::Internal),
+        ("\0\0", "identity", Code::Internal),
+        ("", "identity", Code::Internal),
+        ("\x01\0\0\0\x01x", "identity", Code::Internal),
+        ("\x01\0\0\0\x01x", "gzip", Code::Internal),
+        ("\x01\0\0\0\x01x", "snappy", Code::Unimplemented),
+        ("\x02\0\0\0\x01x", "identity", Code::Internal),
+        ("\0\0\0\0\x01\x0a", "identity", Code::InvalidArgument),
+    ] {
+        let request = http::Request::post("/inference.GRPCInferenceService/ModelInfer")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("grpc-encoding", encoding)
+            .body(tonic::body::Body::new(frame.to_string()))
+            .unwrap();
+        std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
+        let response = channel.call(request).await.unwrap();
+        let status = Status::from_header_map(response.headers()).expect("a status at once");
+        assert_eq!(status.code(), code, "{frame:?}: {status}");
+        assert!(!status.message().is_empty(), "{frame:?}: {status}");
+        assert!(client.server_live(ServerLiveRequest {}).await.unwrap().into_inner().live);
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_more_parts_than_any_has_is_refused_unread() {
+    let (_server, mut client) = start(Limits::default()).await;
+    let inputs = vec![model_infer_request::InferInputTensor::default(); MOST_PARTS];
+    let status = client.model_infer(ModelInferRequest { inputs, ..of("no-such", "") }).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains(&MOST_PARTS.to_string()), "{status}");
 }
 
 #[tokio::test]

@@ -24,8 +24,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Crates that only some places may use.
 const CRATES: &[(&str, &[&str])] = &[
-    ("tonic", &["src/grpc", "src/server", "src/client", "src/proto.rs"]),
-    ("prost", &["src/grpc", "src/server", "src/client", "src/model/config"]),
+    ("tonic", &["src/grpc", "src/server", "src/client", "src/proto"]),
+    ("prost", &["src/grpc", "src/server", "src/client", "src/proto", "src/model/config"]),
     ("prost_reflect", &["src/client", "src/model/config"]),
     ("miette", &["src/model/config"]),
     ("zip", &["src/model/config"]),

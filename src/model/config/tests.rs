@@ -399,6 +399,10 @@ fn warm_up_requests_fit_the_model() {
     assert_ne!(rows[0].bytes().unwrap(), zeros.bytes().unwrap());
     for (text, reason) in [
         (
+            warmup("name: 'w' count: 10001", "dims: [ 3, 4 ] zero_data: true"),
+            "model_warmup `w`: count 10001: all requests together may be run 10000 times",
+        ),
+        (
             warmup("name: 'w' batch_size: 5", "dims: [ 3, 4 ] zero_data: true"),
             "model_warmup `w`: batch_size 5: it may be up to 4",
         ),

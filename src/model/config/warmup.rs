@@ -18,11 +18,11 @@ use crate::tensor::{DataType, Dims, Shape, Tensor};
 /// Folder of the files that warm-up requests are read from.
 const FOLDER: &str = "warmup";
 
-/// Runs of one request; more only delay the model.
-const MAX_COUNT: usize = 10_000;
-
 /// Bytes of all the inputs of a model's requests, which stay in memory for the next time it is loaded.
 const MAX_BYTES: usize = 1 << 30;
+
+/// How often a model's requests are run, all together: loading waits for them.
+const MAX_RUNS: usize = 10_000;
 
 /// Requests with the shapes that clients send. Without `model_warmup` it is one request of zeros, or none where a
 /// dimension varies, since nobody knows then what the model takes.
@@ -31,9 +31,16 @@ pub fn requests(config: &ModelConfig, signature: &Signature, folder: &Path) -> R
         return zeros(signature);
     }
     let left = Cell::new(MAX_BYTES);
-    let request = |given: &ModelWarmup| {
+    let mut runs = 0_usize;
+    let mut request = |given: &ModelWarmup| {
         let rows = Rows { signature, count: row_count(given, signature)?, left: &left };
-        request(given, &rows, &folder.join(FOLDER))
+        let warmup = request(given, &rows, &folder.join(FOLDER))?;
+        runs = runs.saturating_add(warmup.count);
+        if runs > MAX_RUNS {
+            let rule = format!("all requests together may be run {MAX_RUNS} times");
+            return Err(refused("count", warmup.count, rule));
+        }
+        Ok(warmup)
     };
     let requests = config.model_warmup.iter().enumerate().map(|(index, given)| {
         let named = match given.name.as_str() {
@@ -77,9 +84,6 @@ fn request(given: &ModelWarmup, rows: &Rows, folder: &Path) -> Result<Warmup, Er
     });
     let inputs = inputs.collect::<Result<_, _>>()?;
     let count = usize::try_from(given.count.max(1)).unwrap_or(usize::MAX);
-    if count > MAX_COUNT {
-        return Err(refused("model_warmup.count", count, format!("it may be up to {MAX_COUNT}")));
-    }
     Ok(Warmup { name: String::new(), count, inputs })
 }
 
