@@ -180,7 +180,9 @@ mod tests {
         parameters.extend((0..100_000).map(|key: u32| (key.to_string(), InferParameter::default())));
         let input = InferInputTensor { parameters: parameters.clone(), ..Default::default() };
         assert!(parts(&ModelInferRequest { inputs: vec![input], ..Default::default() }) > MOST_PARTS);
-        assert!(Parts::of::<RepositoryModelLoadRequest>().is_some() && Parts::of::<InferParameter>().is_none());
+        assert!(
+            Parts::of::<RepositoryModelLoadRequest>().is_some() && Parts::of::<InferParameter>().is_none()
+        );
     }
 
     #[test]

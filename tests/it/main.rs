@@ -16,7 +16,11 @@ mod layering;
 mod loading;
 mod pictures;
 mod pipeline_text;
+mod program;
 mod programs;
+mod programs_infer;
+#[cfg(feature = "torch")]
+mod programs_torch;
 mod puppet;
 mod services;
 mod stage_limits;

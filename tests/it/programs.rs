@@ -1,77 +1,14 @@
 //! The server's program: its first line, its flags and its file, its end by SIGTERM, and clients in Python.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Client, Talk, gray};
-
-const SERVER: &str = env!("CARGO_BIN_EXE_frameserve-server");
-
-/// A server in a process of its own.
-struct Program {
-    child: Child,
-    address: String,
-}
-
-impl Program {
-    fn start(flags: &[&str]) -> Self {
-        let mut command = Command::new(SERVER);
-        command.args(["--listen", "127.0.0.1:0"]).args(flags).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("it said `{line}`"));
-        Program { address: address.into(), child }
-    }
-
-    fn signal(&self, signal: libc::c_int) {
-        // SAFETY: the child is ours and was not waited for, so that its number is still its own.
-        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
-    }
-
-    async fn client(&self) -> Client {
-        Client::connect(format!("http://{}", self.address)).await.unwrap()
-    }
-
-    /// Runs one of the clients in `tests/python` against it.
-    fn python(&self, script: &str, arguments: &[&str]) {
-        let output = python(script, &[&["--server", &self.address], arguments].concat());
-        let said = format!(
-            "{}\n{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        assert!(output.status.success(), "{script}: {said}");
-        assert!(said.contains("ok"), "{script} says nothing of what it has checked: {said}");
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ended_already = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
-
-fn python(script: &str, arguments: &[&str]) -> Output {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let interpreter = root.join(".deps/venv/bin/python");
-    assert!(interpreter.exists(), "{} is missing: run `make setup-test`", interpreter.display());
-    Command::new(interpreter).arg(root.join("tests/python").join(script)).args(arguments).output().unwrap()
-}
-
-fn video(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/videos").join(name);
-    assert!(path.exists(), "{} is missing: run `make setup`", path.display());
-    path.to_str().unwrap().into()
-}
+use crate::harness::{Talk, gray};
+use crate::program::{Program, SERVER, Venv, video};
 
 fn run(arguments: &[&str]) -> (bool, String) {
     let output = Command::new(SERVER).args(arguments).output().unwrap();
@@ -83,20 +20,20 @@ fn run(arguments: &[&str]) -> (bool, String) {
 fn the_original_client_works_unchanged() {
     let video = video("bigbuckbunny.mp4");
     let told = Program::start(&["--raw-size", "1280x720", "--default-pipeline", "canny"]);
-    told.python("original_client.py", &[&video]);
+    told.python(Venv::Ours, "original_client.py", &[&video]);
     let untold = Program::start(&[]);
-    untold.python("original_client.py", &[&video, "--metadata"]);
+    untold.python(Venv::Ours, "original_client.py", &[&video, "--metadata"]);
 }
 
 #[test]
 fn a_python_client_gets_what_the_protocol_promises() {
-    Program::start(&[]).python("stream_client.py", &[&video("carphone_pristine.mp4")]);
+    Program::start(&[]).python(Venv::Ours, "stream_client.py", &[&video("carphone_pristine.mp4")]);
 }
 
 #[test]
 fn every_stage_is_opencvs_over_the_wire_too() {
     // Frames of a stream come to several threads there, and stateful stages must not be able to tell.
-    Program::start(&["--threads", "3"]).python("stages.py", &["--videos", &video("")]);
+    Program::start(&["--threads", "3"]).python(Venv::Ours, "stages.py", &["--videos", &video("")]);
 }
 
 #[tokio::test]

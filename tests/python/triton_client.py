@@ -147,6 +147,38 @@ def asyncio_works_too(server):
     asyncio.run(asyncio.wait_for(calls(), TIMEOUT_SECONDS))
 
 
+def asyncio_has_the_same_calls(server):
+    """Each of them once; what they answer is looked at elsewhere."""
+
+    async def calls(region):
+        async with triton_aio.InferenceServerClient(server.address) as client:
+            holds(await client.is_server_live() and await client.is_server_ready(), "the server lives and is ready")
+            equal((await client.get_server_metadata()).name, "frameserve", "server")
+            equal((await client.get_model_metadata("pair")).name, "pair", "metadata")
+            equal((await client.get_model_config("pair")).config.max_batch_size, 8, "config")
+            await client.load_model("unloaded")
+            await client.unload_model("unloaded")
+            index = {each.name for each in (await client.get_model_repository_index()).models}
+            holds("unloaded" in index, f"{index} has the model")
+            [counts] = (await client.get_inference_statistics("pair")).model_stats
+            equal(counts.name, "pair", "statistics")
+            await client.register_system_shared_memory(region.name, region.key, 64)
+            status = await client.get_system_shared_memory_status(region.name)
+            equal(status.regions[region.name].byte_size, 64, "region")
+            await client.unregister_system_shared_memory(region.name)
+            await client.unregister_cuda_shared_memory()
+            for call in (client.get_cuda_shared_memory_status(), client.register_cuda_shared_memory("x", b"AAAA", 0, 64)):
+                await fails_later(call, code="UNIMPLEMENTED")
+            await fails_later(client.infer("no-such", []), code="NOT_FOUND")
+            settings = (await client.get_trace_settings()).settings
+            await client.update_trace_settings(settings={"trace_rate": settings["trace_rate"].value[0]})
+            info = (await client.get_log_settings()).settings["log_info"].bool_param
+            await client.update_log_settings({"log_info": info})
+
+    with Region(64) as region:
+        asyncio.run(asyncio.wait_for(calls(region), TIMEOUT_SECONDS))
+
+
 def streams_are_answered_in_order_and_survive_errors(server):
     results = queue.Queue()
     # A client has one stream at a time.
@@ -532,6 +564,7 @@ CHECKS = [
     compressed_calls_are_understood,
     calls_that_do_not_wait_are_answered,
     asyncio_works_too,
+    asyncio_has_the_same_calls,
     streams_are_answered_in_order_and_survive_errors,
     streams_may_end_with_the_first_error,
     streams_remember_their_model,
@@ -615,6 +648,15 @@ def fails(call, *arguments, code, text=None, begins="", ends="", **more):
             equal(found, text, "text")
         holds(found.startswith(begins), f"`{found}` begins with `{begins}`")
         holds(found.endswith(ends), f"`{found}` ends with `{ends}`")
+        return
+    raise AssertionError(f"the call went well, and should have failed with {code}")
+
+
+async def fails_later(call, code):
+    try:
+        await call
+    except InferenceServerException as error:
+        equal(error.status(), f"StatusCode.{code}", f"status of: {error.message()}")
         return
     raise AssertionError(f"the call went well, and should have failed with {code}")
 

@@ -1,0 +1,104 @@
+//! The server's program in a process of its own, and other programs that are run against it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::harness::Client;
+
+/// The server's program.
+pub const SERVER: &str = env!("CARGO_BIN_EXE_frameserve-server");
+
+/// A server in a process of its own.
+pub struct Program {
+    pub child: Child,
+    pub address: String,
+}
+
+/// A Python with its packages, in `.deps`.
+#[derive(Clone, Copy)]
+pub enum Venv {
+    /// Our own clients, with the OpenCV that the server is linked with.
+    Ours,
+    /// Other people's clients.
+    Clients,
+    /// Python's torch.
+    #[cfg(feature = "torch")]
+    Models,
+}
+
+impl Program {
+    pub fn start(flags: &[&str]) -> Self {
+        let mut command = Command::new(SERVER);
+        command.args(["--listen", "127.0.0.1:0"]).args(flags).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address =
+            line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("it said `{line}`"));
+        Program { address: address.into(), child }
+    }
+
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: the child is ours and was not waited for, so that its number is still its own.
+        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::connect(format!("http://{}", self.address)).await.unwrap()
+    }
+
+    /// Runs one of the clients in `tests/python` against it, and gives what it says.
+    pub fn python(&self, venv: Venv, script: &str, arguments: &[&str]) -> String {
+        let script = root().join("tests/python").join(script);
+        let said = succeeds(venv.command(&script).args(["--server", &self.address]).args(arguments));
+        assert!(said.contains("ok"), "{} says nothing of what it has checked: {said}", script.display());
+        said
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+impl Venv {
+    /// A script to be run by it.
+    pub fn command(self, script: &Path) -> Command {
+        let interpreter = there(match self {
+            Venv::Ours => ".deps/venv/bin/python",
+            Venv::Clients => ".deps/clients/bin/python",
+            #[cfg(feature = "torch")]
+            Venv::Models => ".deps/models/bin/python",
+        });
+        let mut command = Command::new(interpreter);
+        // What a user has installed for himself is none of ours, and what is imported leaves no files.
+        command.args(["-s", "-B"]).arg(script);
+        command
+    }
+}
+
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file or folder that the set-up brings.
+pub fn there(path: &str) -> PathBuf {
+    let path = root().join(path);
+    assert!(path.exists(), "{} is missing: run `make setup-test`", path.display());
+    path
+}
+
+pub fn video(name: &str) -> String {
+    there(&format!(".deps/videos/{name}")).to_str().unwrap().into()
+}
+
+/// Runs a command, which must end well, and gives all that it said.
+pub fn succeeds(command: &mut Command) -> String {
+    let output: Output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    said
+}
