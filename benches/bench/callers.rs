@@ -60,7 +60,7 @@ fn rows(
         let part = Spread::of(&parts);
         let middle =
             |of: fn(&Answered) -> f64| format!("{:.2}", median(&seen.iter().map(of).collect::<Vec<_>>()));
-        let refused: u64 = seen.iter().map(Answered::failures).sum();
+        let refused: u64 = seen.iter().map(Answered::refused).sum();
         table.row([
             requests(setting, callers).model.into(),
             callers.to_string(),

@@ -231,7 +231,12 @@ impl Requests {
 
 impl Answered {
     pub fn failures(&self) -> u64 {
-        self.failed.values().sum::<u64>() + self.unanswered
+        self.refused() + self.unanswered
+    }
+
+    /// Answered with another status than OK. Where many wait for a slow model some may have no answer yet at the end.
+    pub fn refused(&self) -> u64 {
+        self.failed.values().sum()
     }
 
     pub fn rate(&self) -> Sample {
