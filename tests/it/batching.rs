@@ -8,7 +8,6 @@ use frameserve::limits::Limits;
 use frameserve::model::Control;
 use frameserve::pipeline::names::Names;
 use frameserve::proto::inference::model_infer_request::InferInputTensor;
-use frameserve::proto::inference::model_infer_request::InferRequestedOutputTensor;
 use frameserve::proto::inference::{InferParameter, ModelStatisticsRequest, infer_parameter};
 use frameserve::server::Ended;
 use tonic::{Code, Request};
