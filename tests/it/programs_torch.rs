@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use frameserve::proto::inference::RepositoryIndexRequest;
+use frameserve::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use serde_json::Value;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -59,6 +61,24 @@ async fn outputs_are_those_of_torch_in_python() {
     let flags = ["--model-repository", &models, "--model-control", "explicit", "--load-model", "*"];
     let server = start(&flags).await;
     server.python(Venv::Clients, "torch_outputs.py", &[path]);
+}
+
+#[tokio::test]
+async fn a_server_that_still_loads_ends_well() {
+    let mut server = Program::start(&["--model-repository", there("samples/models").to_str().unwrap()]);
+    let mut client = GrpcInferenceServiceClient::connect(format!("http://{}", server.address)).await.unwrap();
+    let begun = async {
+        loop {
+            let index = client.repository_index(RepositoryIndexRequest::default()).await.unwrap();
+            if index.get_ref().models.iter().any(|model| model.name == "things" && !model.state.is_empty()) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LOADED, begun).await.expect("it begins to load its models");
+    server.signal(libc::SIGTERM);
+    let status = server.child.wait().unwrap();
+    assert!(status.success(), "{status}");
 }
 
 #[tokio::test]

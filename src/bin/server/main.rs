@@ -102,7 +102,8 @@ async fn serve(config: Config, levels: Levels) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ends the process while threads still compute: the destructors of the libraries that they use must not run.
+/// Ends the process while threads still compute or load models: the destructors of the libraries that they use must
+/// not run.
 fn leave() -> ! {
     // SAFETY: it ends the process, whatever its state.
     unsafe { libc::_exit(0) }
