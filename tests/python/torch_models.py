@@ -55,17 +55,17 @@ class Network(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first = nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(16)
-        self.deep = nn.Conv2d(16, 16, 3, padding=1, groups=16)
-        self.wide = nn.Conv2d(16, 32, 1)
-        self.last = nn.Linear(32, 10)
+        self.first = nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(32)
+        self.deep = nn.Conv2d(32, 64, 3, padding=1)
+        self.wide = nn.Conv2d(64, 64, 1)
+        self.last = nn.Linear(64, 10)
         self.norm.running_mean.uniform_(-0.1, 0.1)
         self.norm.running_var.uniform_(0.5, 1.5)
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.relu(self.norm(self.first(x)))
-        x = functional.hardswish(self.wide(functional.relu6(self.deep(x) + x)))
+        x = functional.hardswish(self.wide(functional.relu6(self.deep(x))))
         return functional.softmax(self.last(x.mean(dim=[2, 3])), dim=1)
 
 
@@ -142,8 +142,8 @@ def models():
         )  # fmt: skip
         yield Model(
             f"{name}_network", Network().to(dtype),
-            [Port("x", datatype, [3, 32, 32])], [Port("OUTPUT__0", datatype, [10])],
-            [[(rows, 3, 32, 32)] for rows in (1, 3, 8)],
+            [Port("x", datatype, [3, 64, 64])], [Port("OUTPUT__0", datatype, [10])],
+            [[(rows, 3, 64, 64)] for rows in (1, 3, 8)],
             max_batch=8, more="dynamic_batching { max_queue_delay_microseconds: 20000 }\n",
         )  # fmt: skip
     for datatype in WHOLE:
