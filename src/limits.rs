@@ -23,7 +23,8 @@ pub struct Limits {
     pub max_stages: usize,
     /// Frames being processed at a time, over all streams.
     pub max_jobs: usize,
-    /// Bytes of the messages and decoded pictures of those frames.
+    /// Bytes of the messages and decoded pictures of those frames; besides, as many for the requests of unary calls,
+    /// and as many for replies to them that were not read.
     pub max_job_bytes: usize,
     /// Bytes that one stream may hold: frames that wait, replies that were not read yet, and separately as many
     /// for what its stateful stages keep.
@@ -92,10 +93,8 @@ impl Credits {
         let max = self.max_jobs;
         let full = Error::Overloaded { what: "jobs", count: max, max, flag: "--max-jobs" };
         let job = Arc::clone(&self.jobs).try_acquire_owned().map_err(|_| full)?;
-        let max = self.bytes.bytes();
-        let count = max - self.bytes.free_bytes();
-        let full = Error::Overloaded { what: "bytes of jobs", count, max, flag: "--max-job-bytes" };
-        Ok(Credit { _job: job, _bytes: self.bytes.try_take(bytes).ok_or(full)? })
+        let full = || self.bytes.full("bytes of jobs", "--max-job-bytes");
+        Ok(Credit { _job: job, _bytes: self.bytes.try_take(bytes).ok_or_else(full)? })
     }
 }
 
@@ -139,9 +138,23 @@ impl Budget {
     pub fn free_bytes(&self) -> usize {
         self.kib.available_permits() * 1024
     }
+
+    /// What is said where there is no room: what takes it, how much, and the flag that makes more.
+    pub fn full(&self, what: &'static str, flag: &'static str) -> Error {
+        let max = self.bytes();
+        Error::Overloaded { what, count: max - self.free_bytes(), max, flag }
+    }
 }
 
 impl Share {
+    /// Makes it as large as so many bytes at once, or leaves it as it is and says no. All of the budget is enough.
+    pub fn try_grow(&mut self, budget: &Budget, bytes: usize) -> bool {
+        let more = (kib(bytes).min(budget.max_kib) as usize).saturating_sub(self.0.num_permits());
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let more = Arc::clone(&budget.kib).try_acquire_many_owned(more);
+        more.map(|more| self.0.merge(more)).is_ok()
+    }
+
     /// Gives back all but so many bytes.
     pub fn shrink(&mut self, bytes: usize) {
         let spare = self.0.num_permits().saturating_sub(kib(bytes) as usize);

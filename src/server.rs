@@ -28,6 +28,7 @@ use connections::connections;
 /// A server that is ready to serve.
 pub struct Server {
     engine: Arc<Engine>,
+    calls: Calls,
     levels: Option<Levels>,
 }
 
@@ -59,8 +60,14 @@ pub enum ServeError {
 type ImageTest = ImageTestServer<ImageTestService>;
 type Kserve = GrpcInferenceServiceServer<KserveService>;
 
-/// The names that can be asked of the health service: all of the server, and each of its own services.
-const HEALTH: [&str; 3] = ["", ImageTest::NAME, Kserve::NAME];
+/// Whose health is that of the models too: all of the server, and the service that serves them.
+const WITH_MODELS: [&str; 2] = ["", Kserve::NAME];
+
+/// Whose health can be asked for besides: streams of frames need no model.
+const WITHOUT_MODELS: [&str; 1] = [ImageTest::NAME];
+
+/// The largest message that asks for health or reflection: names, and no more.
+const NAME_BYTES: usize = 16 << 10;
 
 /// How long connections may take to close once all streams of frames have ended.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -69,7 +76,8 @@ impl Server {
     /// Starts the threads of a server. Nothing listens yet.
     pub fn new(config: Config) -> Result<Self, Error> {
         let engine = Arc::new(Engine::new(config.validate()?)?);
-        Ok(Server { engine, levels: None })
+        let calls = Calls::new(engine.limits());
+        Ok(Server { engine, calls, levels: None })
     }
 
     /// Lets clients change what is logged.
@@ -82,6 +90,11 @@ impl Server {
         &self.engine
     }
 
+    /// What the unary calls of this server hold.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
     /// Serves on these listeners until `shutdown` is ready; then no new streams are taken, the frames that
     /// were read are answered, and this returns when all streams have ended, at the latest after the configured
     /// time. What is open then ends with the runtime.
@@ -92,16 +105,17 @@ impl Server {
     ) -> Result<Ended, ServeError> {
         let config = self.engine.config();
         let (health, health_service) = tonic_health::server::health_reporter();
-        set_health(&health, ServingStatus::NotServing).await;
+        set_health(&health, &WITH_MODELS, ServingStatus::NotServing).await;
+        set_health(&health, &WITHOUT_MODELS, ServingStatus::Serving).await;
         let routes = Routes::new(self.image_test())
             .add_service(Uncopied(self.kserve()))
-            .add_service(health_service)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?);
+            .add_service(health_service.max_decoding_message_size(NAME_BYTES))
+            .add_service(reflection().build_v1()?.max_decoding_message_size(NAME_BYTES))
+            .add_service(reflection().build_v1alpha()?.max_decoding_message_size(NAME_BYTES));
         let drain = self.engine.drain().clone();
         let permits = Arc::new(Semaphore::new(config.transport.max_connections));
         let serving = listeners.into_iter().map(|listener| {
-            let mut builder = transport(&config.transport).layer(Calls);
+            let mut builder = transport(&config.transport).layer(self.calls.clone());
             let router = builder.add_routes(routes.clone());
             router.serve_with_incoming_shutdown(
                 connections(listener, Arc::clone(&permits)),
@@ -112,7 +126,7 @@ impl Server {
         // Healthy is who can answer for the models too that are to be there from the start.
         let mut models = std::pin::pin!(async {
             Arc::clone(self.engine.models()).open().await;
-            set_health(&health, ServingStatus::Serving).await;
+            set_health(&health, &WITH_MODELS, ServingStatus::Serving).await;
             Arc::clone(self.engine.models()).watch().await
         });
         let mut shutdown = std::pin::pin!(shutdown);
@@ -123,7 +137,9 @@ impl Server {
         }
         let streams = self.engine.open_streams();
         tracing::info!(streams, deadline = ?config.drain_timeout, "draining");
-        set_health(&health, ServingStatus::NotServing).await;
+        for services in [&WITH_MODELS[..], &WITHOUT_MODELS] {
+            set_health(&health, services, ServingStatus::NotServing).await;
+        }
         drain.cancel();
         let deadline = Instant::now() + config.drain_timeout;
         // tonic waits for its connections for as long as it takes; a deadline is ours to keep.
@@ -136,7 +152,7 @@ impl Server {
             }
         }
         // Who watches our health would go on for ever, and has seen what there was to see.
-        for service in HEALTH {
+        for service in WITH_MODELS.into_iter().chain(WITHOUT_MODELS) {
             health.clone().clear_service_status(service).await;
         }
         let farewell = deadline.min(Instant::now() + FAREWELL);
@@ -189,8 +205,8 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-async fn set_health(health: &HealthReporter, status: ServingStatus) {
-    for service in HEALTH {
-        health.set_service_status(service, status).await;
+async fn set_health(health: &HealthReporter, services: &[&str], status: ServingStatus) {
+    for service in services {
+        health.set_service_status(*service, status).await;
     }
 }

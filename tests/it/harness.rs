@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use frameserve::config::Config;
 use frameserve::engine::Engine;
+use frameserve::grpc::layer::Calls;
 use frameserve::proto::image_test_client::ImageTestClient;
 use frameserve::proto::{Encoding, MsgReply, MsgRequest, ReplyFormat, StreamConfig};
 use frameserve::server::{Ended, ServeError, Server};
@@ -23,6 +24,7 @@ pub type Client = ImageTestClient<Channel>;
 pub struct TestServer {
     pub address: SocketAddr,
     pub engine: Arc<Engine>,
+    pub calls: Calls,
     stop: CancellationToken,
     serving: JoinHandle<Result<Ended, ServeError>>,
 }
@@ -33,10 +35,11 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let server = Server::new(config).unwrap();
         let engine = Arc::clone(server.engine());
+        let calls = server.calls().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let serving = tokio::spawn(server.serve(vec![listener], stopped));
-        TestServer { address, engine, stop, serving }
+        TestServer { address, engine, calls, stop, serving }
     }
 
     pub async fn channel(&self) -> Channel {

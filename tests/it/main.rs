@@ -29,3 +29,4 @@ mod stream;
 #[cfg(feature = "torch")]
 mod torch;
 mod trouble;
+mod unary;

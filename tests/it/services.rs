@@ -1,6 +1,8 @@
 //! The services beside the frames: health and reflection.
 
 use frameserve::config::Config;
+use frameserve::grpc::layer::STREAMS;
+use frameserve::model::Control;
 use tokio_stream::StreamExt;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -8,7 +10,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::TestServer;
-use crate::puppet::PATIENCE;
+use crate::puppet::{Hold, PATIENCE, Puppet, Shelf, map};
 
 #[tokio::test]
 async fn health_is_told_and_turns_when_the_server_drains() {
@@ -31,6 +33,60 @@ async fn health_is_told_and_turns_when_the_server_drains() {
     assert_eq!(watched.next().await, Some(ServingStatus::Serving));
     server.drain();
     assert_eq!(watched.next().await, Some(ServingStatus::NotServing));
+}
+
+#[tokio::test]
+async fn streams_are_served_before_the_models_are_there() {
+    let hold = Hold::default();
+    let held = hold.clone();
+    let puppet = Puppet::new(move |_, batch| {
+        held.batch(batch);
+        Ok(batch.iter().map(|inputs| vec![map(inputs[0].as_ref().unwrap(), |value| value)]).collect())
+    });
+    let shelf = Shelf::new();
+    let warm = "model_warmup { name: \"w\" batch_size: 1 inputs { key: \"x\" value { data_type: TYPE_FP32 dims: [3] \
+                zero_data: true } } }";
+    shelf.add("slow", warm);
+    let models = shelf.models(&puppet, Control::Explicit(vec!["*".into()]));
+    let server = TestServer::start(Config { models, ..Config::default() }).await;
+    let mut health = HealthClient::new(server.channel().await);
+    hold.arrived(1).await;
+    for (service, expected) in [
+        ("ImageTest", ServingStatus::Serving),
+        ("inference.GRPCInferenceService", ServingStatus::NotServing),
+        ("", ServingStatus::NotServing),
+    ] {
+        let request = HealthCheckRequest { service: service.into() };
+        let status = health.check(request).await.unwrap().into_inner().status();
+        assert_eq!(status, expected, "`{service}`");
+    }
+    let watched = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut watched = watched.map(|seen| seen.unwrap().status());
+    assert_eq!(watched.next().await, Some(ServingStatus::NotServing));
+    hold.open(usize::MAX);
+    assert_eq!(watched.next().await, Some(ServingStatus::Serving));
+}
+
+#[test]
+fn every_call_with_a_stream_is_known_as_one() {
+    let mut streams = Vec::new();
+    for set in [
+        frameserve::proto::DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ] {
+        let pool = prost_reflect::DescriptorPool::decode(set).unwrap();
+        for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+            if method.is_client_streaming() || method.is_server_streaming() {
+                streams.push(format!("/{}/{}", method.parent_service().full_name(), method.name()));
+            }
+        }
+    }
+    streams.sort();
+    let mut known = STREAMS;
+    known.sort();
+    assert_eq!(streams, known);
 }
 
 /// Both versions have the same messages, in packages of their own.

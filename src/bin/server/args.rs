@@ -120,7 +120,8 @@ pub struct Settings {
     /// Frames being processed at a time, over all streams [default: 1024]
     #[arg(long, value_name = "N", env = "FRAMESERVE_MAX_JOBS")]
     max_jobs: Option<usize>,
-    /// Memory of the frames being processed at a time, over all streams [default: 2147483648]
+    /// Memory of the frames being processed at a time, over all streams; besides, as much for the requests of unary
+    /// calls, and as much for replies to them that were not read [default: 2147483648]
     #[arg(long, value_name = "BYTES", env = "FRAMESERVE_MAX_JOB_BYTES")]
     max_job_bytes: Option<usize>,
     /// Bytes that one stream may hold in frames that wait and replies that were not read, and again as many in

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use prost::Message;
 
 use super::refusal::Refusal;
 use crate::engine::Engine;
@@ -15,6 +16,9 @@ use crate::proto::inference::{
 
 /// Files that take the place of a model's own, by the parameters that they come in: `file:VERSION/NAME`.
 type Files = Vec<(String, Bytes)>;
+
+/// A request to load that brings no files takes no room from those for models.
+const SMALL_BYTES: usize = 4 << 10;
 
 /// There is one repository, which has no name.
 pub fn only_one(repository_name: &str) -> Result<(), Refusal> {
@@ -29,6 +33,9 @@ pub async fn load(
     engine: &Engine,
     request: RepositoryModelLoadRequest,
 ) -> Result<RepositoryModelLoadResponse, Refusal> {
+    // A load can wait long for others, and a message that came packed is larger than what was counted as it came.
+    let bytes = request.encoded_len();
+    let _credit = (bytes > SMALL_BYTES).then(|| engine.credits().try_acquire(bytes)).transpose()?;
     let model_name = model(request.repository_name, request.model_name)?;
     let (config, files) = overrides(request.parameters)?;
     Arc::clone(engine.models()).load(&model_name, config, files).await?;

@@ -1,56 +1,108 @@
-//! What is the same for the calls of every service: when they came, and the statuses that tonic itself answers.
+//! What is the same for the calls of every service: when they came, how much unary ones may hold over all clients,
+//! and the statuses that tonic itself answers.
+
+mod reply;
+mod request;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Extensions, Status};
 use tower_layer::Layer;
 
 use super::status;
+use crate::limits::{Budget, Limits};
+use reply::ReplyBody;
+use request::{RequestBody, Room};
+
+/// The calls in which a stream goes one way or both. Those that carry tensors and frames admit them one by one;
+/// the others' messages are small.
+pub const STREAMS: [&str; 5] = [
+    "/ImageTest/Analyse",
+    "/inference.GRPCInferenceService/ModelStreamInfer",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// Messages up to this size take no room, so that health and metadata are told however much is in use.
+const FREE_BYTES: usize = 4 << 10;
 
 /// Wraps all services of a server.
-#[derive(Debug, Clone, Copy)]
-pub struct Calls;
+#[derive(Debug, Clone)]
+pub struct Calls {
+    /// Bytes of the requests of unary calls, from when they come until they are answered.
+    pub requests: Budget,
+    /// Bytes of the replies to them, until they have left. They are apart, so that who does not read replies
+    /// leaves requests their room.
+    pub replies: Budget,
+}
 
 /// A service whose calls are looked at before and after.
 #[derive(Debug, Clone)]
-pub struct Looked<S>(S);
+pub struct Looked<S> {
+    service: S,
+    calls: Calls,
+}
 
 /// When a call came: its headers, not yet its message. Among a request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub struct Came(pub Instant);
 
+impl Calls {
+    /// With as much room for requests, and for replies, as jobs have.
+    pub fn new(limits: &Limits) -> Self {
+        Calls { requests: Budget::new(limits.max_job_bytes), replies: Budget::new(limits.max_job_bytes) }
+    }
+}
+
 impl<S> Layer<S> for Calls {
     type Service = Looked<S>;
 
     fn layer(&self, service: S) -> Looked<S> {
-        Looked(service)
+        Looked { service, calls: self.clone() }
     }
 }
 
-impl<S, B, R> Service<http::Request<B>> for Looked<S>
+impl<S> Service<http::Request<Body>> for Looked<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<R>>,
+    S: Service<http::Request<RequestBody>, Response = http::Response<Body>>,
     S::Future: Send + 'static,
 {
-    type Response = S::Response;
+    type Response = http::Response<ReplyBody>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
+        self.service.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         request.extensions_mut().insert(Came(Instant::now()));
-        let response = self.0.call(request);
+        if STREAMS.contains(&request.uri().path()) {
+            let response = self.service.call(request.map(RequestBody::of_stream));
+            return Box::pin(async move {
+                let mut response = response.await?;
+                correct(response.headers_mut());
+                Ok(response.map(ReplyBody::of_stream))
+            });
+        }
+        let room = Room::new(self.calls.requests.clone());
+        let response = self.service.call(request.map(|body| RequestBody::counted(body, Arc::clone(&room))));
+        let replies = self.calls.replies.clone();
         Box::pin(async move {
-            let mut response = response.await?;
-            correct(response.headers_mut());
-            Ok(response)
+            let (mut parts, body) = response.await?.into_parts();
+            drop(room);
+            correct(&mut parts.headers);
+            Ok(match ReplyBody::counted(body, &replies).await {
+                Ok(body) => http::Response::from_parts(parts, body),
+                Err(error) => Status::from(error).into_http::<Body>().map(ReplyBody::of_stream),
+            })
         })
     }
 }
