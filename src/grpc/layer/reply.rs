@@ -1,5 +1,6 @@
 //! The body of a reply: that of a unary call takes room until its bytes have left.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,7 +18,9 @@ use crate::limits::{Budget, Share};
 #[derive(Debug)]
 pub struct ReplyBody {
     /// What was taken out of the body already.
-    first: Option<Result<Frame<Bytes>, Status>>,
+    ready: VecDeque<Result<Frame<Bytes>, Status>>,
+    /// The body has no more.
+    ended: bool,
     body: Body,
 }
 
@@ -36,23 +39,22 @@ impl AsRef<[u8]> for Held {
 impl ReplyBody {
     /// Takes room for the one message of a unary call, which is encoded for that before the client lets it be sent.
     pub async fn counted(mut body: Body, budget: &Budget) -> Result<Self, Error> {
-        if body.is_end_stream() {
-            return Ok(ReplyBody::of_stream(body));
-        }
-        let first = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
-            Poll::Ready(frame) => Poll::Ready(frame),
-            Poll::Pending => Poll::Ready(None),
-        });
-        let first = match first.await {
-            Some(Ok(frame)) => Some(Ok(hold(frame, budget)?)),
-            other => other,
+        let mut ready = VecDeque::new();
+        let ended = loop {
+            let frame = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
+            match frame {
+                Poll::Ready(Some(Ok(frame))) => ready.push_back(Ok(hold(frame, budget)?)),
+                Poll::Ready(Some(Err(status))) => ready.push_back(Err(status)),
+                Poll::Ready(None) => break true,
+                Poll::Pending => break false,
+            }
         };
-        Ok(ReplyBody { first, body })
+        Ok(ReplyBody { ready, ended, body })
     }
 
     /// The replies of a stream, which bounds them itself.
     pub fn of_stream(body: Body) -> Self {
-        ReplyBody { first: None, body }
+        ReplyBody { ready: VecDeque::new(), ended: false, body }
     }
 }
 
@@ -75,17 +77,18 @@ impl HttpBody for ReplyBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        match this.first.take() {
-            Some(first) => Poll::Ready(Some(first)),
+        match this.ready.pop_front() {
+            Some(ready) => Poll::Ready(Some(ready)),
+            None if this.ended => Poll::Ready(None),
             None => Pin::new(&mut this.body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.body.is_end_stream()
+        self.ready.is_empty() && (self.ended || self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.first.is_some() { SizeHint::default() } else { self.body.size_hint() }
+        if self.ready.is_empty() && !self.ended { self.body.size_hint() } else { SizeHint::default() }
     }
 }
