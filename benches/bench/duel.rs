@@ -60,25 +60,11 @@ impl Duels {
         };
         let (p50, p99) = (of(|answered| answered.latency_ms.p50), of(|answered| answered.latency_ms.p99));
         let both = |[ours, theirs]: [f64; 2]| format!("{ours:.2} / {theirs:.2}");
-        let ratio = Spread::of(&pairs.ratios());
-        let [ours, theirs] = pairs.values();
-        let (target, met) = against(goal.ratio, ratio);
-        self.0.row([
-            goal.against,
-            goal.callers.to_string(),
-            format!("{ours:.0}"),
-            format!("{theirs:.0}"),
-            ratio.to_string(),
-            target,
-            met,
-            both(p50),
-            both(p99),
-            match goal.p50 {
-                P50::Below => verdict(p50[0], |ours| ours < p50[1]),
-                P50::NoMatter => String::new(),
-            },
-            pairs.cpu(),
-        ]);
+        let below = match goal.p50 {
+            P50::Below => verdict(p50[0], |ours| ours < p50[1]),
+            P50::NoMatter => String::new(),
+        };
+        self.row(goal, &pairs, [both(p50), both(p99), below]);
         Ok(())
     }
 
@@ -91,6 +77,12 @@ impl Duels {
         theirs: impl FnMut() -> Result<Sample>,
     ) -> Result<()> {
         let pairs = Pairs::measure(count, || Ok(ours()?.rate()), theirs)?;
+        self.row(goal, &pairs, Default::default());
+        Ok(())
+    }
+
+    /// One line of the table; with p50, p99 and the verdict on p50 where they are known.
+    fn row(&mut self, goal: Goal, pairs: &Pairs, [p50, p99, below]: [String; 3]) {
         let ratio = Spread::of(&pairs.ratios());
         let [ours, theirs] = pairs.values();
         let (target, met) = against(goal.ratio, ratio);
@@ -102,12 +94,11 @@ impl Duels {
             ratio.to_string(),
             target,
             met,
-            String::new(),
-            String::new(),
-            String::new(),
+            p50,
+            p99,
+            below,
             pairs.cpu(),
         ]);
-        Ok(())
     }
 
     /// What could not be compared.

@@ -55,13 +55,24 @@ pub fn repeat(work: &Work) -> Result<Repeated> {
     let frames = work.clip.frames()?;
     let pipeline = Pipeline::parse(&work.pipeline, &Names::default(), &Limits::default())?;
     let mut bench = Workbench::new()?;
+    let mut index = 0;
+    repeated(work.span, || {
+        let frame = frames[index % frames.len()].clone();
+        index += 1;
+        black_box(process(frame, &pipeline, &mut bench)?);
+        Ok(())
+    })
+}
+
+/// Does it again and again for this span.
+pub fn repeated(span: Span, mut once: impl FnMut() -> Result<()>) -> Result<Repeated> {
     let mut times = Vec::new();
     let mut count = 0;
     let before = processor_time()?;
-    let clock = Clock::start(work.span);
-    for frame in frames.iter().cycle() {
+    let clock = Clock::start(span);
+    loop {
         let begin = Instant::now();
-        black_box(process(frame.clone(), &pipeline, &mut bench)?);
+        once()?;
         let now = Instant::now();
         count += 1;
         if clock.counts(now) {
@@ -72,7 +83,7 @@ pub fn repeat(work: &Work) -> Result<Repeated> {
         }
     }
     let cpu = (processor_time()? - before) / f64::from(count);
-    Ok(Repeated { fps: times.len() as f64 / work.span.seconds, p50: quantile(&times, 0.5), cpu })
+    Ok(Repeated { fps: times.len() as f64 / span.seconds, p50: quantile(&times, 0.5), cpu })
 }
 
 /// Of this process, in seconds.

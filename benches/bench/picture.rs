@@ -4,7 +4,6 @@ use std::fs;
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use frameserve::config::{Config, Models};
@@ -15,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Task;
 use crate::classifier::{missing, not_measured};
-use crate::drive::{Clock, Span};
-use crate::inprocess::{Repeated, processor_time};
+use crate::drive::Span;
+use crate::inprocess::{Repeated, repeated};
 use crate::models::{CLASSIFIER, Requests, classifier, frameserve, place, repository, version};
-use crate::pairs::{Pairs, Sample, Spread, median, quantile};
+use crate::pairs::{Pairs, Sample, Spread, median};
 use crate::report::{Table, verdict};
 use crate::{Result, Setting, process};
 
@@ -98,23 +97,9 @@ pub async fn repeat(work: &Work) -> Result<Repeated> {
     let pictures = settings.pictures.as_ref().ok_or("it takes no pictures")?;
     let (limits, mut bench) = (engine.limits(), Workbench::new()?);
     let picture = Bytes::from(fs::read(&work.picture)?);
-    let mut times = Vec::new();
-    let mut count = 0;
-    let before = processor_time()?;
-    let clock = Clock::start(work.span);
-    loop {
-        let begin = Instant::now();
+    repeated(work.span, || {
         let (tensor, _) = pictures.prepare(std::slice::from_ref(&picture), limits, &mut bench)?;
         black_box(model.infer(&[vec![Some(tensor)]])?);
-        let now = Instant::now();
-        count += 1;
-        if clock.counts(now) {
-            times.push((now - begin).as_secs_f64());
-        }
-        if clock.is_over(now) {
-            break;
-        }
-    }
-    let cpu = (processor_time()? - before) / f64::from(count);
-    Ok(Repeated { fps: times.len() as f64 / work.span.seconds, p50: quantile(&times, 0.5), cpu })
+        Ok(())
+    })
 }

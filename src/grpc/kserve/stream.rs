@@ -31,7 +31,7 @@ pub struct Terms {
     pub errors_end: bool,
 }
 
-/// A request, and the model of the stream's first one.
+/// A request of the stream.
 struct Message {
     request: ModelInferRequest,
 }
