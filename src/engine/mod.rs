@@ -17,6 +17,7 @@ pub use lane::{Begun, FrameWork, Lane, Processed, Reply, ReplyCodec, Timing};
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::exec::courier::Courier;
 use crate::exec::pool::Pool;
 use crate::frame::Workbench;
 use crate::limits::{Credits, Limits};
@@ -57,8 +58,11 @@ impl Engine {
         opencv::core::set_num_threads(1)?;
         // Looking for CUDA can take seconds, which nobody should have to wait for later.
         model::torch();
+        let courier =
+            Courier::start().map_err(|error| Error::Internal(format!("no pipe can be opened: {error}")))?;
         let pool = Pool::new("frames", config.threads, config.limits.max_jobs, Workbench::new)
-            .map_err(|error| Error::Internal(format!("threads can't be started: {error}")))?;
+            .map_err(|error| Error::Internal(format!("threads can't be started: {error}")))?
+            .with_courier(courier.clone());
         let preparing = Pool::new("pipelines", 1, config.limits.max_streams, || Ok(()))
             .map_err(|error| Error::Internal(format!("threads can't be started: {error}")))?;
         let piped = PipedModel::all(&config.pipelines);
@@ -68,6 +72,7 @@ impl Engine {
             cpu_only: config.models.device == DeviceChoice::Cpu,
             cpu_instances: config.threads,
             taken: piped.keys().cloned().collect(),
+            courier,
         };
         let repository = Repository::new(config.models.repositories.clone())?;
         let models = Arc::new(Registry::new(repository, config.models.control.clone(), means)?);

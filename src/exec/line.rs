@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::batch::{Entry, Full, Policy, Queue, TimeoutAction, Turn, Wanted};
+use super::courier::Courier;
 use crate::error::Error;
 
 /// Requests of type `I` to be answered with an `O`. Those with an equal `K` can be answered together.
@@ -13,6 +14,7 @@ pub struct Line<I, O, K> {
     state: Mutex<State<I, O, K>>,
     /// Something has changed that a thread may wait for.
     changed: Condvar,
+    courier: Courier,
 }
 
 struct State<I, O, K> {
@@ -52,6 +54,7 @@ pub struct Job<I, O> {
     /// How long it waited.
     pub queued: Duration,
     answer: oneshot::Sender<Result<O, Error>>,
+    courier: Courier,
 }
 
 /// An answer that is to come. Dropping it takes the request out of the line, if no thread has taken it yet.
@@ -74,10 +77,10 @@ impl<I, O> Slot<I, O> {
 }
 
 impl<I, O, K: PartialEq> Line<I, O, K> {
-    /// An empty line.
-    pub fn new(policy: Policy) -> Self {
+    /// An empty line, whose answers this courier brings.
+    pub fn new(policy: Policy, courier: Courier) -> Self {
         let state = State { queue: Queue::new(policy), closed: None };
-        Line { state: Mutex::new(state), changed: Condvar::new() }
+        Line { state: Mutex::new(state), changed: Condvar::new(), courier }
     }
 
     /// Lets a request wait.
@@ -115,7 +118,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
             }
             match next.turn {
                 Turn::Run(slots) => {
-                    let jobs: Vec<_> = slots.iter().filter_map(|slot| slot.take()).collect();
+                    let jobs: Vec<_> = slots.iter().filter_map(|slot| slot.take(&self.courier)).collect();
                     if !jobs.is_empty() {
                         // Of what is left another thread may take some. Where nothing is, it would wake in vain.
                         if !state.queue.is_empty() {
@@ -164,9 +167,9 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
 }
 
 impl<I, O> Slot<I, O> {
-    fn take(&self) -> Option<Job<I, O>> {
+    fn take(&self, courier: &Courier) -> Option<Job<I, O>> {
         let Held { input, came, answer } = self.held().take()?;
-        Some(Job { input, queued: came.elapsed(), answer })
+        Some(Job { input, queued: came.elapsed(), answer, courier: courier.clone() })
     }
 
     fn refuse(&self, why: Error) {
@@ -176,10 +179,10 @@ impl<I, O> Slot<I, O> {
     }
 }
 
-impl<I, O> Job<I, O> {
+impl<I, O: Send + 'static> Job<I, O> {
     /// Answers it.
     pub fn answer(self, answer: Result<O, Error>) {
-        let _nobody_waits = self.answer.send(answer);
+        self.courier.send(self.answer, answer);
     }
 }
 
@@ -225,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_gets_its_own_answer() {
-        let line = Numbers::new(Policy::eager(4));
+        let line = Numbers::new(Policy::eager(4), Courier::default());
         let answers: Vec<_> = (1..=3).map(|input| line.send(request(input)).unwrap()).collect();
         for job in line.next().unwrap() {
             let double = job.input * 2;
@@ -238,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_goes_away_is_never_worked_on() {
-        let line = Numbers::new(Policy::eager(4));
+        let line = Numbers::new(Policy::eager(4), Courier::default());
         let (gone, stays) = (line.send(request(1)).unwrap(), line.send(request(2)).unwrap());
         drop(gone);
         let jobs = line.next().unwrap();
@@ -249,7 +252,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_counts_in_the_line_and_not_behind_it() {
-        let line = Numbers::new(Policy::eager(1));
+        let line = Numbers::new(Policy::eager(1), Courier::default());
         let soon = || Some(Duration::from_millis(5));
         let waiting = line.send(Request { timeout: soon(), ..request(1) }).unwrap();
         assert_eq!(waiting.wait().await, Err(Error::QueueTimeout));
@@ -265,14 +268,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_line_is_worked_off_and_a_failed_one_is_not() {
-        let line = Numbers::new(Policy::eager(1));
+        let line = Numbers::new(Policy::eager(1), Courier::default());
         let waiting = line.send(request(1)).unwrap();
         line.close(Error::Cancelled);
         assert_eq!(line.send(request(2)).err(), Some(Error::Cancelled));
         assert_eq!(inputs(&line.next().unwrap()), [1]);
         assert!(line.next().is_none());
         drop(waiting);
-        let line = Numbers::new(Policy::eager(1));
+        let line = Numbers::new(Policy::eager(1), Courier::default());
         let waiting = line.send(request(1)).unwrap();
         line.fail(Error::Cancelled);
         assert!(line.next().is_none());

@@ -10,6 +10,7 @@ use std::thread::Builder;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
 
+use super::courier::Courier;
 use crate::error::Error;
 
 /// A fixed number of threads, each with a `T` of its own that every job on it may use. They end when the pool is
@@ -18,6 +19,7 @@ pub struct Pool<T: 'static> {
     jobs: Sender<Job<T>>,
     capacity: usize,
     threads: usize,
+    courier: Courier,
 }
 
 /// Says whether the `T` is as good as before: a job that panicked may have left it half changed.
@@ -50,7 +52,12 @@ impl<T> Pool<T> {
         };
         let threads = threads.max(1);
         (0..threads).try_for_each(|index| start(index).map(drop))?;
-        Ok(Pool { jobs, capacity, threads })
+        Ok(Pool { jobs, capacity, threads, courier: Courier::default() })
+    }
+
+    /// Has this courier bring what jobs return.
+    pub fn with_courier(self, courier: Courier) -> Self {
+        Pool { courier, ..self }
     }
 
     /// How many threads there are.
@@ -65,6 +72,7 @@ impl<T> Pool<T> {
         F: FnOnce(&mut T, Wanted<'_>) -> R + Send + 'static,
     {
         let (done, result) = oneshot::channel();
+        let courier = self.courier.clone();
         let job: Job<T> = Box::new(move |own| {
             if done.is_closed() {
                 return true;
@@ -72,7 +80,7 @@ impl<T> Pool<T> {
             let outcome = catch_unwind(AssertUnwindSafe(|| job(own, &|| !done.is_closed())));
             let outcome = outcome.map_err(|panic| Error::Internal(format!("panic: {}", panic_text(&*panic))));
             let good = outcome.is_ok();
-            let _nobody_waits = done.send(outcome);
+            courier.send(done, outcome);
             good
         });
         let full = self.jobs.try_send(job).is_err();

@@ -14,6 +14,7 @@ use super::settings::{Instances, Place, Settings};
 use super::signature::Signature;
 use super::statistics::Statistics;
 use crate::error::Error;
+use crate::exec::courier::Courier;
 use crate::exec::line::{Line, Request};
 use crate::limits::Credit;
 use crate::proto::inference::ModelConfig;
@@ -67,6 +68,8 @@ pub struct Means {
     pub cpu_instances: usize,
     /// Names that models can't have, since something else answers to them.
     pub taken: Vec<String>,
+    /// What brings their answers.
+    pub courier: Courier,
 }
 
 impl Version {
@@ -85,7 +88,7 @@ impl Version {
         let opened = open()?;
         let statistics = Arc::new(Statistics::default());
         let like = Instance {
-            requests: Arc::new(Line::new(settings.batching.clone())),
+            requests: Arc::new(Line::new(settings.batching.clone(), means.courier.clone())),
             condition: Arc::default(),
             statistics: Arc::clone(&statistics),
             open,

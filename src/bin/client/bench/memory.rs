@@ -1,4 +1,4 @@
-//! Tensors in memory that the server shares: one region, with a part for each request under way.
+//! Tensors in memory that the server shares: a region for each request under way, as each client has its own.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -25,19 +25,18 @@ const ALIGNMENT: usize = 64;
 struct Region {
     start: NonNull<libc::c_void>,
     bytes: usize,
-    key: CString,
+    path: CString,
 }
 
-/// One request's message for each part of the region.
+/// One request's message for each region.
 #[derive(Debug)]
 pub struct SharedLoad {
-    region: Region,
-    name: String,
+    regions: Vec<Region>,
     messages: Vec<Bytes>,
     pub expected: Arc<Expected>,
 }
 
-/// Where a tensor lies in its part.
+/// Where a tensor lies in its region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Slot {
     offset: usize,
@@ -45,32 +44,30 @@ struct Slot {
 }
 
 impl SharedLoad {
-    /// Makes the region, fills its inputs, makes it known to the server, and tries the first part.
-    pub async fn prepare(load: &Load, client: &InferenceClient, parts: u32) -> Result<SharedLoad, Failure> {
-        let name = format!("frameserve-bench-{}", std::process::id());
+    /// Makes so many regions, fills their inputs, makes them known to the server, and tries the first one.
+    pub async fn prepare(load: &Load, client: &InferenceClient, regions: u32) -> Result<SharedLoad, Failure> {
         let data: Vec<Bytes> = load.inputs.iter().map(|input| raw(&input.tensor)).collect();
         let results = load.outputs.iter().map(|output| raw(&output.tensor).len());
-        let (slots, part) = layout(data.iter().map(Bytes::len).chain(results));
-        let all =
-            part.checked_mul(parts as usize).ok_or_else(|| Failure::usage("--shared-memory: too large"))?;
-        let mut region = Region::create(&format!("/{name}"), all).map_err(|error| {
-            Failure::usage(format!("--shared-memory: cannot make a region of {all} bytes: {error}"))
-        })?;
-        let mut messages = Vec::new();
-        for at in 0..parts as usize {
-            let slots: Vec<Slot> =
-                slots.iter().map(|slot| Slot { offset: at * part + slot.offset, ..*slot }).collect();
-            data.iter().zip(&slots).for_each(|(bytes, slot)| region.write(slot.offset, bytes));
-            messages.push(InferenceClient::encode(&request(load, &name, &slots)));
-        }
-        let registered = client.register_memory(&name, &format!("/{name}"), all as u64).await;
-        registered.map_err(|error| Failure::of_call(error, "SystemSharedMemoryRegister"))?;
-        let tried = try_out(load, client, &messages[0]).await.and_then(|expected| {
-            let found = slots.iter().skip(data.len()).map(|slot| region.read(slot)).collect::<Vec<_>>();
+        let (slots, bytes) = layout(data.iter().map(Bytes::len).chain(results));
+        let mut shared =
+            SharedLoad { regions: Vec::new(), messages: Vec::new(), expected: Arc::clone(&load.expected) };
+        let made = async {
+            for at in 0..regions {
+                let mut region = Region::create(at, bytes).map_err(|error| {
+                    Failure::usage(format!("--shared-memory: cannot make a region of {bytes} bytes: {error}"))
+                })?;
+                data.iter().zip(&slots).for_each(|(bytes, slot)| region.write(slot.offset, bytes));
+                shared.messages.push(InferenceClient::encode(&request(load, &region.name(), &slots)));
+                let registered = client.register_memory(&region.name(), &region.key(), bytes as u64).await;
+                shared.regions.push(region);
+                registered.map_err(|error| Failure::of_call(error, "SystemSharedMemoryRegister"))?;
+            }
+            let expected = try_out(load, client, &shared.messages[0]).await?;
+            let results = slots.iter().skip(data.len());
+            let found: Vec<_> = results.map(|slot| shared.regions[0].read(slot)).collect();
             check(load, &found).map(|()| expected)
-        });
-        let mut shared = SharedLoad { region, name, messages, expected: Arc::clone(&load.expected) };
-        match tried {
+        };
+        match made.await {
             Ok(expected) => shared.expected = Arc::new(expected),
             Err(failure) => {
                 // What went wrong first is what to tell.
@@ -81,25 +78,28 @@ impl SharedLoad {
         Ok(shared)
     }
 
-    /// The message for one part.
+    /// The message for one region.
     pub fn message(&self, at: usize) -> Bytes {
         self.messages[at].clone()
     }
 
-    /// Makes the server forget the region, and gives its memory back.
+    /// Makes the server forget the regions, and gives their memory back.
     pub async fn unregister(self, client: &InferenceClient) -> Result<(), Failure> {
-        let forgotten = client.unregister_memory(&self.name).await;
-        drop(self.region);
-        forgotten.map_err(|error| Failure::of_call(error, "SystemSharedMemoryUnregister"))
+        for region in self.regions {
+            let forgotten = client.unregister_memory(&region.name()).await;
+            forgotten.map_err(|error| Failure::of_call(error, "SystemSharedMemoryUnregister"))?;
+        }
+        Ok(())
     }
 }
 
 impl Region {
-    fn create(key: &str, bytes: usize) -> io::Result<Region> {
-        let key = CString::new(key)?;
+    /// One of those that this process makes.
+    fn create(number: u32, bytes: usize) -> io::Result<Region> {
+        let path = CString::new(format!("/frameserve-bench-{}-{number}", std::process::id()))?;
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
         // SAFETY: the name ends with a zero and lives longer than the call.
-        let file = unsafe { libc::shm_open(key.as_ptr(), flags, 0o600) };
+        let file = unsafe { libc::shm_open(path.as_ptr(), flags, 0o600) };
         if file < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -107,13 +107,23 @@ impl Region {
         // SAFETY: it is open, and nobody else has its number. A mapping outlives it.
         unsafe { libc::close(file) };
         match mapped {
-            Ok(start) => Ok(Region { start, bytes, key }),
+            Ok(start) => Ok(Region { start, bytes, path }),
             Err(error) => {
                 // SAFETY: as above for the name.
-                unsafe { libc::shm_unlink(key.as_ptr()) };
+                unsafe { libc::shm_unlink(path.as_ptr()) };
                 Err(error)
             }
         }
+    }
+
+    /// What others open it by.
+    fn key(&self) -> String {
+        self.path.to_string_lossy().into_owned()
+    }
+
+    /// What the server is to call it.
+    fn name(&self) -> String {
+        self.key().trim_start_matches('/').to_owned()
     }
 
     fn write(&mut self, offset: usize, data: &[u8]) {
@@ -146,7 +156,7 @@ impl Drop for Region {
         // SAFETY: it was mapped with this length, and nothing refers to it any more.
         unsafe { libc::munmap(self.start.as_ptr(), self.bytes) };
         // SAFETY: the name ends with a zero and lives longer than the call.
-        unsafe { libc::shm_unlink(self.key.as_ptr()) };
+        unsafe { libc::shm_unlink(self.path.as_ptr()) };
     }
 }
 
@@ -254,13 +264,13 @@ mod tests {
 
     #[test]
     fn a_region_can_be_opened_by_name_until_it_is_dropped() {
-        let name = format!("/frameserve-test-{}", std::process::id());
-        let mut region = Region::create(&name, 4096).unwrap();
+        let number = u32::MAX;
+        let mut region = Region::create(number, 4096).unwrap();
         region.write(64, b"tensor");
         assert_eq!(region.read(&Slot { offset: 64, bytes: 6 }), "tensor");
-        let file = format!("/dev/shm{name}");
+        let file = format!("/dev/shm/{}", region.name());
         assert_eq!(&std::fs::read(&file).unwrap()[64..70], b"tensor");
-        assert!(Region::create(&name, 4096).is_err());
+        assert!(Region::create(number, 4096).is_err());
         drop(region);
         assert!(!std::path::Path::new(&file).exists());
     }
