@@ -2,11 +2,12 @@
 
 use frameserve::limits::Limits;
 
+use crate::args::Task;
 use crate::classifier::{missing, requests as of_classifier};
 use crate::infer::requests as of_identity;
 use crate::models::{Answered, Requests, classifier, frameserve, repository};
 use crate::pairs::{Spread, median};
-use crate::process::Server;
+use crate::process::{Server, myself};
 use crate::report::{Table, verdict};
 use crate::{Result, Setting};
 
@@ -18,7 +19,7 @@ pub fn measure(setting: &Setting) -> Result<String> {
     let classifier = if missing().is_none() { classifier()? } else { None };
     let folder = repository(classifier.as_deref())?;
     let mut table = Table::new(&[
-        "model",
+        "served",
         "callers",
         "OK replies/s",
         "of those with 8",
@@ -29,19 +30,25 @@ pub fn measure(setting: &Setting) -> Result<String> {
         "memory at most, MiB",
         "target: no more than before, and --max-job-bytes",
     ]);
-    rows(setting, &mut table, frameserve(&folder, None)?, of_identity)?;
+    let ours = || frameserve(&folder, None);
+    // How much less goes through the machine when all that is under way does not fit into its caches.
+    let echo = Server::start(myself(&Task::Echo)?, None)?;
+    rows(setting, &mut table, Served { what: "identity", server: ours()?, requests: of_identity })?;
+    rows(setting, &mut table, Served { what: "bare tonic echo", server: echo, requests: of_identity })?;
     if classifier.is_some() {
-        rows(setting, &mut table, frameserve(&folder, None)?, of_classifier)?;
+        rows(setting, &mut table, Served { what: "classifier", server: ours()?, requests: of_classifier })?;
     }
     Ok(table.to_string())
 }
 
-fn rows(
-    setting: &Setting,
-    table: &mut Table,
+struct Served {
+    what: &'static str,
     server: Server,
     requests: fn(&Setting, u32) -> Requests,
-) -> Result<()> {
+}
+
+fn rows(setting: &Setting, table: &mut Table, served: Served) -> Result<()> {
+    let Served { what, server, requests } = served;
     let before = server.resident()?;
     let bound = before + Limits::default().max_job_bytes as u64;
     let mut seen = CALLERS.map(|_| Vec::new());
@@ -62,7 +69,7 @@ fn rows(
             |of: fn(&Answered) -> f64| format!("{:.2}", median(&seen.iter().map(of).collect::<Vec<_>>()));
         let refused: u64 = seen.iter().map(Answered::refused).sum();
         table.row([
-            requests(setting, callers).model.into(),
+            what.into(),
             callers.to_string(),
             format!("{:.0}", median(&rates)),
             part.to_string(),
