@@ -173,7 +173,7 @@ impl Engine {
     ) -> Result<InferReply, Error> {
         let InferRequest { inputs, outputs, codec, treatment } = request;
         // Its threads are the same for all, and know no priorities.
-        let Treatment { timeout, deadline, priority: _ } = treatment;
+        let Treatment { timeout, deadline, .. } = treatment;
         let timeout_at = timeout.map(|timeout| Instant::now() + timeout);
         let deadline = timeout_at.into_iter().chain(deadline).min();
         let (pictures, as_tensor) = model.pictures(inputs)?;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::turns::{Turn as Place, Turns};
+
 /// How requests wait and are put together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -59,6 +61,8 @@ pub struct Entry<J, K> {
     pub came: Instant,
     /// How long it wants to wait at most.
     pub timeout: Option<Duration>,
+    /// The stream that it is of; one of none is on its own.
+    pub stream: Option<u64>,
 }
 
 /// Something that may not be wanted any more while it waits.
@@ -71,7 +75,9 @@ pub trait Wanted {
 #[derive(Debug)]
 pub struct Queue<J, K> {
     policy: Policy,
+    /// By priority, each in the order of their turns.
     levels: BTreeMap<u32, VecDeque<Waiting<J, K>>>,
+    turns: Turns,
 }
 
 /// What there is to be done now.
@@ -105,6 +111,7 @@ struct Waiting<J, K> {
     kind: K,
     came: Instant,
     expires: Option<Instant>,
+    place: Place,
 }
 
 /// Fewer are not worth a look at what of them is still wanted.
@@ -152,7 +159,7 @@ impl Policy {
 impl<J: Wanted, K: PartialEq> Queue<J, K> {
     /// An empty one.
     pub fn new(policy: Policy) -> Self {
-        Queue { policy, levels: BTreeMap::new() }
+        Queue { policy, levels: BTreeMap::new(), turns: Turns::default() }
     }
 
     /// Its rules.
@@ -165,19 +172,23 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
         let level = self.policy.level(entry.level);
         let max = self.policy.queue(level).max_size;
         let waiting = self.levels.entry(level).or_default();
+        let turns = &mut self.turns;
+        let mut wanted = |waiting: &Waiting<J, K>| waiting.job.is_wanted() || turns.gone(&waiting.place);
         if max > 0 && waiting.len() >= max {
-            waiting.retain(|waiting| waiting.job.is_wanted());
+            waiting.retain(&mut wanted);
             if waiting.len() >= max {
                 return Err(Full(waiting.len()));
             }
         }
         // While a model is busy, nothing else looks for those that were given up, which hold no credit.
         if waiting.len() >= MANY && waiting.len().is_power_of_two() {
-            waiting.retain(|waiting| waiting.job.is_wanted());
+            waiting.retain(&mut wanted);
         }
-        let Entry { job, rows, kind, came, timeout, .. } = entry;
+        let Entry { job, rows, kind, came, timeout, stream, .. } = entry;
         let expires = self.policy.timeout(level, timeout).map(|timeout| came + timeout);
-        waiting.push_back(Waiting { job, rows, kind, came, expires });
+        let place = self.turns.give(stream, rows);
+        let index = waiting.partition_point(|before| before.place.at <= place.at);
+        waiting.insert(index, Waiting { job, rows, kind, came, expires, place });
         Ok(())
     }
 
@@ -219,6 +230,7 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
 
     /// Everything that waits, in no order.
     pub fn drain(&mut self) -> Vec<J> {
+        self.turns = Turns::default();
         std::mem::take(&mut self.levels).into_values().flatten().map(|waiting| waiting.job).collect()
     }
 
@@ -237,8 +249,13 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
             for waiting in std::mem::take(line) {
                 match action {
                     _ if !over(&waiting) => line.push_back(waiting),
-                    _ if !waiting.job.is_wanted() => {}
-                    TimeoutAction::Reject => expired.push(waiting.job),
+                    _ if !waiting.job.is_wanted() => {
+                        self.turns.gone(&waiting.place);
+                    }
+                    TimeoutAction::Reject => {
+                        self.turns.gone(&waiting.place);
+                        expired.push(waiting.job);
+                    }
                     TimeoutAction::Delay => delayed.push(waiting),
                 }
             }
@@ -282,6 +299,7 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
 
     fn remove(&mut self, level: u32, index: usize) -> Option<J> {
         let waiting = self.levels.get_mut(&level)?.remove(index)?;
+        self.turns.taken(&waiting.place);
         Some(waiting.job)
     }
 }
@@ -312,7 +330,7 @@ mod tests {
         }
 
         fn entry(&self, job: u32, came: u64) -> Entry<u32, &'static str> {
-            Entry { job, rows: 1, kind: "small", level: 0, came: self.at(came), timeout: None }
+            Entry { job, rows: 1, kind: "small", level: 0, came: self.at(came), timeout: None, stream: None }
         }
     }
 
@@ -406,6 +424,53 @@ mod tests {
         for job in [3, 2, 4, 1] {
             assert_eq!(queue.next(clock.at(0), false), run(&[job]));
         }
+    }
+
+    #[test]
+    fn a_stream_gets_no_more_than_its_share_while_others_wait() {
+        let clock = clock();
+        let mut queue = Queue::new(Policy::eager(1));
+        let of = |stream, job| Entry { stream, ..clock.entry(job, 0) };
+        for job in 11..=18 {
+            queue.push(of(Some(1), job)).unwrap();
+        }
+        for job in 21..=22 {
+            queue.push(of(Some(2), job)).unwrap();
+        }
+        queue.push(of(None, 31)).unwrap();
+        queue.push(of(None, 32)).unwrap();
+        let mut taken = Vec::new();
+        while let Turn::Run(jobs) = queue.next(clock.at(0), false).turn {
+            taken.extend(jobs);
+        }
+        assert_eq!(taken, [11, 21, 31, 32, 12, 22, 13, 14, 15, 16, 17, 18]);
+        // What it had while nobody else waited is not held against it.
+        for (stream, job) in [(1, 19), (2, 23), (1, 20), (2, 24)] {
+            queue.push(of(Some(stream), job)).unwrap();
+        }
+        let four: Vec<_> = (0..4).map(|_| queue.next(clock.at(0), false)).collect();
+        assert_eq!(four, [run(&[19]), run(&[23]), run(&[20]), run(&[24])]);
+        assert!(queue.turns.remembered() <= 2);
+    }
+
+    #[test]
+    fn a_crowd_of_single_requests_does_not_keep_a_stream_waiting() {
+        let clock = clock();
+        let mut queue = Queue::new(Policy::eager(1));
+        let mut taken = Vec::new();
+        for round in 1..=40 {
+            queue.push(Entry { stream: Some(1), ..clock.entry(1000 + round, 0) }).unwrap();
+            for _ in 0..3 {
+                queue.push(clock.entry(1, 0)).unwrap();
+            }
+            for _ in 0..2 {
+                let Turn::Run(jobs) = queue.next(clock.at(0), false).turn else { panic!("there is work") };
+                taken.extend(jobs);
+            }
+        }
+        let of_stream = taken.iter().filter(|job| **job > 1000).count();
+        // 80 turns, and ever more who wait alone: from 1 in 4 to 1 in 80.
+        assert!((2..20).contains(&of_stream), "{of_stream}");
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Request<I, K> {
     pub timeout: Option<Duration>,
     /// When it is not wanted any more, whatever the model's rules are.
     pub deadline: Option<Instant>,
+    /// The stream that it is of, if it is of one.
+    pub stream: Option<u64>,
 }
 
 /// A request that a thread has taken.
@@ -87,7 +89,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
     pub fn send(&self, request: Request<I, K>) -> Result<Answer<I, O>, Error> {
         let came = Instant::now();
         let (sender, answer) = oneshot::channel();
-        let Request { input, rows, kind, level, timeout, deadline } = request;
+        let Request { input, rows, kind, level, timeout, deadline, stream } = request;
         let slot = Arc::new(Slot(Mutex::new(Some(Held { input, came, answer: sender }))));
         let mut state = self.state();
         if let Some(closed) = &state.closed {
@@ -98,7 +100,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let rejects = policy.queue(level).action == TimeoutAction::Reject;
         let timeout_at = policy.timeout(level, timeout).filter(|_| rejects).map(|timeout| came + timeout);
         let refused_at = [timeout_at, deadline].into_iter().flatten().min();
-        let entry = Entry { job: Arc::clone(&slot), rows, kind, level, came, timeout };
+        let entry = Entry { job: Arc::clone(&slot), rows, kind, level, came, timeout, stream };
         let max = policy.queue(level).max_size;
         state.queue.push(entry).map_err(|Full(count)| Error::QueueFull { count, max })?;
         drop(state);
@@ -219,7 +221,7 @@ mod tests {
     type Numbers = Line<u32, u32, ()>;
 
     fn request(input: u32) -> Request<u32, ()> {
-        Request { input, rows: 1, kind: (), level: 0, timeout: None, deadline: None }
+        Request { input, rows: 1, kind: (), level: 0, timeout: None, deadline: None, stream: None }
     }
 
     fn inputs(jobs: &[Job<u32, u32>]) -> Vec<u32> {

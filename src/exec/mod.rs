@@ -4,3 +4,4 @@ pub mod batch;
 pub mod courier;
 pub mod line;
 pub mod pool;
+mod turns;

@@ -42,6 +42,8 @@ pub struct Treatment {
     pub timeout: Option<Duration>,
     /// When nobody will wait for it any more.
     pub deadline: Option<Instant>,
+    /// The stream that it is of: all of a stream's requests together have no more than its share of the model.
+    pub stream: Option<u64>,
 }
 
 /// Where a version lies.
@@ -144,9 +146,9 @@ impl Version {
             dims.get(1..).unwrap_or_default().to_vec()
         };
         let kind: Kind = inputs.iter().map(|input| input.as_ref().map(shape)).collect();
-        let Treatment { priority, timeout, deadline } = treatment;
+        let Treatment { priority, timeout, deadline, stream } = treatment;
         let input = Work { inputs, rows, _credit: Arc::clone(credit) };
-        let request = Request { input, rows, kind, level: priority, timeout, deadline };
+        let request = Request { input, rows, kind, level: priority, timeout, deadline, stream };
         self.requests.send(request)?.wait().await
     }
 

@@ -101,7 +101,7 @@ impl Call {
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
             .unzip();
-        let treatment = Treatment { priority, timeout, deadline: None };
+        let treatment = Treatment { priority, timeout, ..Treatment::default() };
         let request = InferRequest { inputs, outputs, treatment, codec };
         Ok(Call { request, windows, form })
     }
