@@ -9,6 +9,7 @@ use crate::frame::{PixelFormat, Size};
 use crate::limits::Limits;
 use crate::model::repository::Repository;
 use crate::model::{Backends, Control, DeviceChoice};
+use crate::pipeline::models::NoModels;
 use crate::pipeline::names::Names;
 
 /// Everything that a [`Server`](crate::server::Server) needs to know.
@@ -153,7 +154,7 @@ impl Config {
         self.models.device.devices()?;
         crate::pipeline::Pipeline::parse(&self.default_pipeline, &self.pipelines, limits)?;
         for (_, named) in self.pipelines.iter() {
-            crate::pipeline::Pipeline::new(named.stages.clone(), limits)?;
+            crate::pipeline::Pipeline::new(named.stages.clone(), limits, &NoModels)?;
         }
         Ok(self)
     }

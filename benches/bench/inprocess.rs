@@ -1,7 +1,7 @@
 //! What is possible: the same decoding, stages and encoding in a plain loop, on one thread, with no network.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use frameserve::Error;
@@ -105,7 +105,8 @@ fn process(bytes: Bytes, pipeline: &Pipeline, bench: &mut Workbench) -> std::res
     for segment in 0..pipeline.segments() {
         let mut workers = pipeline.workers(segment)?;
         let (scratch, wanted) = (&mut bench.scratch, &|| true);
-        let passage = Passage { frame: &mut frame, scratch, times: &mut times, wanted };
+        let passage =
+            Passage { frame: &mut frame, scratch, times: &mut times, wanted, before: Duration::ZERO };
         pipeline.run(segment, &mut workers, passage)?;
         pipeline.give_back(segment, workers);
     }

@@ -258,12 +258,7 @@ impl Way<'_> {
             bytes = bytes.saturating_add(pictures.memory(encoded, self.engine.limits())?);
         }
         // Where outputs vary, they are taken to be as large as the inputs.
-        let outputs = signature.outputs.iter().map(|port| {
-            let row = port.dims.fixed().and_then(|shape| shape.elements()).zip(port.datatype.size());
-            row.and_then(|(elements, size)| elements.checked_mul(size)?.checked_mul(rows))
-        });
-        let outputs: usize =
-            outputs.map(|bytes_out| bytes_out.unwrap_or(bytes)).fold(0, usize::saturating_add);
+        let outputs = signature.output_bytes(rows, bytes);
         let credit = Arc::new(self.engine.credits().try_acquire(bytes.saturating_add(outputs))?);
         let Some((pictures, encoded)) = pictures else {
             return Ok(Ready { geometry: self.geometry(&inputs)?, inputs, rows, credit });

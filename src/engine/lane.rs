@@ -2,7 +2,8 @@
 //!
 //! Frames go through the stateless parts of a pipeline side by side. A stateful stage's worker is handed from
 //! each frame to the next one, like a baton: whoever waits for it has its turn, and that is all there is to
-//! order. A change of pipeline leaves the batons of those stages that stay the same where they are.
+//! order. Where a stage has a model look at the frame, the frame waits in that model's line, and holds no thread.
+//! A change of pipeline leaves the batons of those stages that stay the same where they are.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -21,7 +22,8 @@ use crate::frame::{
     Codec, Encoded, Encoding, Findings, Frame, Identity, Image, PixelFormat, Size, Workbench,
 };
 use crate::limits::Credit;
-use crate::pipeline::{Passage, Pipeline, StepTime, Workers};
+use crate::pipeline::models::{Asker, Seen, Shown};
+use crate::pipeline::{Every, Passage, Pipeline, StepTime, Workers};
 
 /// How replies are to be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +97,10 @@ pub struct Lane {
     engine: Arc<Engine>,
     pipeline: Arc<Pipeline>,
     reply: Reply,
-    /// One for each segment of the pipeline; `None` where it is stateless or saw no frame yet.
-    batons: Vec<Option<Baton>>,
+    /// What each segment of the pipeline saw so far.
+    seen: Vec<SegmentSeen>,
+    /// Among all streams and requests of the engine.
+    number: u64,
     /// Jobs that this stream may have in the pool's queue, so that it fills it with its own no further than it
     /// takes to keep all threads busy.
     jobs: Arc<Semaphore>,
@@ -105,9 +109,26 @@ pub struct Lane {
 /// Workers of a stateful segment, once the frame before is through.
 type Baton = oneshot::Receiver<Workers>;
 
+/// What a segment saw of the stream.
+#[derive(Default)]
+struct SegmentSeen {
+    /// `None` where it is stateless or saw no frame yet.
+    baton: Option<Baton>,
+    /// Frames that came to its model, or passed it by.
+    frames: u64,
+}
+
+/// A place on a frame's way where it has to wait.
+struct Stop {
+    segment: usize,
+    /// For its turn at a stateful stage.
+    turn: Option<Turn>,
+    /// For what a model says of it.
+    asks: bool,
+}
+
 /// A frame's turn at a stateful segment.
 struct Turn {
-    segment: usize,
     before: Option<Baton>,
     after: oneshot::Sender<Workers>,
 }
@@ -115,9 +136,10 @@ struct Turn {
 impl Lane {
     /// A lane through this pipeline.
     pub fn new(engine: Arc<Engine>, pipeline: Arc<Pipeline>, reply: Reply) -> Self {
-        let batons = (0..pipeline.segments()).map(|_| None).collect();
+        let seen = (0..pipeline.segments()).map(|_| SegmentSeen::default()).collect();
         let jobs = Arc::new(Semaphore::new(engine.threads() + 1));
-        Lane { engine, pipeline, reply, batons, jobs }
+        let number = engine.number_lane();
+        Lane { engine, pipeline, reply, seen, number, jobs }
     }
 
     /// The pipeline that the next frame goes through.
@@ -139,17 +161,15 @@ impl Lane {
     /// parameters, goes on with what it saw.
     pub fn switch(&mut self, pipeline: Arc<Pipeline>) {
         let old = std::mem::replace(&mut self.pipeline, pipeline);
-        let mut kept: Vec<_> = self
-            .batons
-            .drain(..)
-            .enumerate()
-            .map(|(segment, baton)| (old.stateful(segment), baton))
-            .collect();
+        let mut kept: Vec<_> =
+            self.seen.drain(..).enumerate().map(|(segment, seen)| (old.stateful(segment), seen)).collect();
         let mut take = |segment| {
             let stage = self.pipeline.stateful(segment)?;
-            kept.iter_mut().find(|(old, baton)| *old == Some(stage) && baton.is_some())?.1.take()
+            let (_, seen) =
+                kept.iter_mut().find(|(old, seen)| *old == Some(stage) && seen.baton.is_some())?;
+            Some(std::mem::take(seen))
         };
-        self.batons = (0..self.pipeline.segments()).map(&mut take).collect();
+        self.seen = (0..self.pipeline.segments()).map(|segment| take(segment).unwrap_or_default()).collect();
     }
 
     /// Gives a frame its place in the order. `came` is when it was taken from the stream.
@@ -167,30 +187,27 @@ impl Lane {
                 timing,
             });
         }
-        let mut turns = VecDeque::new();
-        for (segment, baton) in self.batons.iter_mut().enumerate() {
-            if self.pipeline.stateful(segment).is_some() {
-                let (after, next) = oneshot::channel();
-                turns.push_back(Turn { segment, before: baton.replace(next), after });
-            }
-        }
+        let stops = self.seen.iter_mut().enumerate();
+        let stops = stops.filter_map(|(segment, seen)| seen.stop(segment, &self.pipeline)).collect();
         Begun::Work(Box::new(FrameWork {
             engine: Arc::clone(&self.engine),
             pipeline: Arc::clone(&self.pipeline),
             reply: self.reply,
             jobs: Arc::clone(&self.jobs),
-            turns,
+            stops,
             came,
             deadline: None,
+            stream: self.number,
             progress: Progress {
                 identity,
                 size: encoded.size,
                 encoded,
                 frame: None,
+                shown: None,
                 picture: None,
                 findings: Findings::default(),
                 timing: Timing::default(),
-                _credit: credit,
+                credit: Arc::new(credit),
             },
         }))
     }
@@ -202,10 +219,11 @@ pub struct FrameWork {
     pipeline: Arc<Pipeline>,
     reply: Reply,
     jobs: Arc<Semaphore>,
-    turns: VecDeque<Turn>,
+    stops: VecDeque<Stop>,
     came: Instant,
     /// When it is not wanted any more, if no thread has taken it by then.
     deadline: Option<Instant>,
+    stream: u64,
     progress: Progress,
 }
 
@@ -214,19 +232,54 @@ struct Progress {
     identity: Identity,
     encoded: Encoded,
     frame: Option<Frame>,
+    /// What the next stop's model is to look at, and how long it took to make that.
+    shown: Option<(Box<dyn Shown>, Duration)>,
     picture: Option<(Bytes, Codec)>,
     size: Size,
     findings: Findings,
     timing: Timing,
     /// It is given back when the frame has arrived or is given up.
-    _credit: Credit,
+    credit: Arc<Credit>,
 }
 
-/// What one job on a thread does: some segments, the first of which may be stateful, and at the end the encoding.
+/// What one job on a thread does: some segments, and what comes next.
 struct Leg {
     segments: Range<usize>,
+    /// What the first segment waited for.
+    arrival: Arrival,
+    then: Then,
+}
+
+/// What a frame has got where it had to wait.
+#[derive(Default)]
+struct Arrival {
     held: Option<(Workers, oneshot::Sender<Workers>)>,
-    reply: Option<Reply>,
+    /// What a model made of it, and how long that took so far.
+    seen: Option<(Seen, Duration)>,
+}
+
+/// What is done with a frame at the end of a leg.
+enum Then {
+    /// It waits.
+    Wait,
+    /// It is shown to the model of this segment.
+    Show(usize),
+    /// It is the result.
+    Encode(Reply),
+}
+
+impl SegmentSeen {
+    /// Where the next frame has to wait before this segment.
+    fn stop(&mut self, segment: usize, pipeline: &Pipeline) -> Option<Stop> {
+        let stop = pipeline.stop(segment);
+        let turn = stop.stateful.map(|_| {
+            let (after, next) = oneshot::channel();
+            Turn { before: self.baton.replace(next), after }
+        });
+        let asks = stop.asks.is_some_and(|Every(every)| self.frames.is_multiple_of(every));
+        self.frames += 1;
+        (asks || turn.is_some()).then_some(Stop { segment, turn, asks })
+    }
 }
 
 impl FrameWork {
@@ -237,11 +290,11 @@ impl FrameWork {
 
     /// Does it, leg by leg, each on whichever thread is free.
     pub async fn run(mut self) -> Result<Processed, Error> {
-        let mut turns = std::mem::take(&mut self.turns);
+        let mut stops = std::mem::take(&mut self.stops);
         let came = self.came;
-        let traveled = self.travel(&mut turns).await;
+        let traveled = self.travel(&mut stops).await;
         // A frame that failed lets the next one have what the stateful stages saw before.
-        for Turn { before, after, .. } in turns {
+        for Turn { before, after } in stops.into_iter().filter_map(|stop| stop.turn) {
             if let Some(before) = before
                 && let Ok(workers) = before.await
             {
@@ -256,13 +309,17 @@ impl FrameWork {
         Ok(Processed { picture, size, findings, timing })
     }
 
-    async fn travel(self, turns: &mut VecDeque<Turn>) -> Result<Progress, Error> {
-        let FrameWork { engine, pipeline, reply, jobs, deadline, mut progress, .. } = self;
+    async fn travel(self, stops: &mut VecDeque<Stop>) -> Result<Progress, Error> {
+        let FrameWork { engine, pipeline, reply, jobs, deadline, stream, mut progress, .. } = self;
         let mut begin = 0;
-        let mut held = None;
+        let mut arrival = Arrival::default();
         loop {
-            let end = turns.front().map_or(pipeline.segments(), |turn| turn.segment);
-            let leg = Leg { segments: begin..end, held, reply: turns.is_empty().then_some(reply) };
+            let (end, then) = match stops.front() {
+                Some(Stop { segment, asks: true, .. }) => (*segment, Then::Show(*segment)),
+                Some(Stop { segment, .. }) => (*segment, Then::Wait),
+                None => (pipeline.segments(), Then::Encode(reply)),
+            };
+            let leg = Leg { segments: begin..end, arrival, then };
             progress = {
                 let _in_queue = jobs.acquire().await;
                 let shared = Arc::clone(&pipeline);
@@ -280,15 +337,39 @@ impl FrameWork {
                     None => job.await??,
                 }
             };
-            let Some(Turn { segment, before, after }) = turns.pop_front() else { return Ok(progress) };
-            // There is no frame before, or its worker was lost to a panic: then the state begins anew.
-            let workers = match before {
-                Some(before) => before.await.ok(),
+            let seen = match progress.shown.take() {
+                Some((shown, took)) => {
+                    let asker = Asker { stream, deadline, credit: Arc::clone(&progress.credit) };
+                    let seen = shown.ask(asker).await?;
+                    let took = took + seen.ran;
+                    Some((seen, took))
+                }
                 None => None,
             };
-            held = Some((workers.map_or_else(|| pipeline.workers(segment), Ok)?, after));
+            let Some(Stop { segment, turn, .. }) = stops.pop_front() else { return Ok(progress) };
+            let held = match turn {
+                Some(turn) => Some(turn.take(&pipeline, segment).await?),
+                None => None,
+            };
+            arrival = Arrival { held, seen };
             begin = segment;
         }
+    }
+}
+
+impl Turn {
+    /// Waits for the frame before.
+    async fn take(
+        self,
+        pipeline: &Pipeline,
+        segment: usize,
+    ) -> Result<(Workers, oneshot::Sender<Workers>), Error> {
+        // There is no frame before, or its worker was lost to a panic: then the state begins anew.
+        let workers = match self.before {
+            Some(before) => before.await.ok(),
+            None => None,
+        };
+        Ok((workers.map_or_else(|| pipeline.workers(segment), Ok)?, self.after))
     }
 }
 
@@ -315,27 +396,44 @@ impl Progress {
             Some(frame) => frame,
             None => self.decode(pipeline, bench)?,
         };
-        let mut segments = leg.segments;
-        if let Some((mut workers, after)) = leg.held
-            && let Some(segment) = segments.next()
-        {
-            let times = &mut self.timing.stages;
-            let passage = Passage { frame: &mut frame, scratch: &mut bench.scratch, times, wanted };
-            let done = pipeline.run(segment, &mut workers, passage);
-            let _stream_has_ended = after.send(workers);
+        let Leg { mut segments, arrival: Arrival { held, seen }, then } = leg;
+        if held.is_some() || seen.is_some() {
+            let segment = segments.next().unwrap_or_default();
+            let (mut workers, after) = match held {
+                Some((workers, after)) => (workers, Some(after)),
+                None => (pipeline.workers(segment)?, None),
+            };
+            let done = take_up(seen, &mut frame).and_then(|before| {
+                let times = &mut self.timing.stages;
+                let passage =
+                    Passage { frame: &mut frame, scratch: &mut bench.scratch, times, wanted, before };
+                pipeline.run(segment, &mut workers, passage)
+            });
+            match after {
+                Some(after) => {
+                    let _stream_has_ended = after.send(workers);
+                }
+                None => pipeline.give_back(segment, workers),
+            }
             done?;
         }
         for segment in segments {
             let mut workers = pipeline.workers(segment)?;
             let times = &mut self.timing.stages;
-            let passage = Passage { frame: &mut frame, scratch: &mut bench.scratch, times, wanted };
+            let before = Duration::ZERO;
+            let passage = Passage { frame: &mut frame, scratch: &mut bench.scratch, times, wanted, before };
             let done = pipeline.run(segment, &mut workers, passage);
             pipeline.give_back(segment, workers);
             done?;
         }
-        match leg.reply {
-            Some(reply) => self.encode(frame, reply, bench)?,
-            None => self.frame = Some(frame),
+        if let Then::Show(segment) = then {
+            let begin = Instant::now();
+            let shown = pipeline.show(segment, &frame.image, &mut bench.scratch)?;
+            self.shown = shown.map(|shown| (shown, begin.elapsed()));
+        }
+        match then {
+            Then::Encode(reply) => self.encode(frame, reply, bench)?,
+            Then::Wait | Then::Show(_) => self.frame = Some(frame),
         }
         Ok(())
     }
@@ -360,6 +458,14 @@ impl Progress {
         self.timing.encode = begin.elapsed();
         Ok(())
     }
+}
+
+/// Reads what a model made of a frame, and says how long all of that took.
+fn take_up(seen: Option<(Seen, Duration)>, frame: &mut Frame) -> Result<Duration, Error> {
+    let Some((seen, took)) = seen else { return Ok(Duration::ZERO) };
+    let begin = Instant::now();
+    frame.answer = Some(Arc::new((seen.read)()?));
+    Ok(took + begin.elapsed())
 }
 
 impl Reply {

@@ -2,6 +2,7 @@
 
 pub mod infer;
 mod lane;
+mod looking;
 pub mod piped;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,13 +19,14 @@ pub use lane::{Begun, FrameWork, Lane, Processed, Reply, ReplyCodec, Timing};
 use crate::config::Config;
 use crate::error::Error;
 use crate::exec::courier::Courier;
-use crate::exec::pool::Pool;
+use crate::exec::pool::{Pool, Wanted};
 use crate::frame::Workbench;
 use crate::limits::{Credits, Limits};
 use crate::model::repository::Repository;
 use crate::model::version::Means;
 use crate::model::{self, DeviceChoice, Registry};
 use crate::pipeline::{Pipeline, spec};
+use looking::Lookers;
 use piped::PipedModel;
 
 /// One for each server; services hold it in an [`Arc`].
@@ -43,6 +45,7 @@ pub struct Engine {
     requests: TaskTracker,
     drain: CancellationToken,
     frames_taken: AtomicU64,
+    lanes: AtomicU64,
 }
 
 /// A stream's place among those that may be open; given back on drop.
@@ -87,6 +90,7 @@ impl Engine {
             requests: TaskTracker::new(),
             drain: CancellationToken::new(),
             frames_taken: AtomicU64::new(0),
+            lanes: AtomicU64::new(0),
             config,
         })
     }
@@ -142,6 +146,11 @@ impl Engine {
         self.frames_taken.load(Ordering::Relaxed)
     }
 
+    /// A number for one more lane, which none had before.
+    fn number_lane(&self) -> u64 {
+        self.lanes.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Counts a frame that was taken from a stream.
     pub fn count_frame(&self) {
         self.frames_taken.fetch_add(1, Ordering::Relaxed);
@@ -177,10 +186,13 @@ impl Engine {
         let specs = spec::parse(&text, &self.config.pipelines)?;
         let text = spec::print(&specs);
         if let Some(known) = self.known(&text) {
+            known.check_models()?;
             return Ok(known);
         }
         let limits = self.limits().clone();
-        let pipeline = Arc::new(self.preparing.submit(move |(), _| Pipeline::new(specs, &limits)).await??);
+        let models = Arc::clone(&self.models);
+        let make = move |(): &mut (), _: Wanted<'_>| Pipeline::new(specs, &limits, &Lookers(models));
+        let pipeline = Arc::new(self.preparing.submit(make).await??);
         let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, pipeline| pipeline.strong_count() > 0);
         known.insert(text, Arc::downgrade(&pipeline));

@@ -222,7 +222,7 @@ impl Engine {
         let Size { width, height } = picture.size;
         self.limits().check_pixels("a picture", width, height)?;
         let memory = pipeline.memory(picture.size)?;
-        let credit = self.credits().try_acquire(picture.bytes.len() + memory.picture)?;
+        let credit = self.credits().try_acquire(picture.bytes.len().saturating_add(memory.all()))?;
         // A lane of its own: what stateful stages see of one request is not for the next.
         let mut lane = Lane::new(Arc::clone(self), Arc::clone(pipeline), reply);
         match lane.begin(Identity::default(), picture, credit, Instant::now()) {

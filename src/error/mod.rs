@@ -155,6 +155,14 @@ pub enum Error {
     /// Pictures that a model can't take, or that do not go together in one batch.
     #[error("{0}")]
     Picture(String),
+    /// A model that can't do what a stage of a pipeline wants of it.
+    #[error("model `{model}` can't be used so: {reason}")]
+    ModelUnfit {
+        /// Its name.
+        model: String,
+        /// What does not fit.
+        reason: String,
+    },
     /// Values that go together, of which some are there.
     #[error("{0}")]
     Incomplete(&'static str),
@@ -302,6 +310,7 @@ impl Error {
             | Error::PipelineText(_)
             | Error::Stage { .. }
             | Error::Picture(_)
+            | Error::ModelUnfit { .. }
             | Error::Incomplete(_)
             | Error::Name { .. }
             | Error::Range { .. }

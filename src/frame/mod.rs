@@ -1,14 +1,20 @@
 //! A frame on its way through the server.
 
+pub mod answer;
 pub mod codec;
 pub mod findings;
 pub mod format;
 pub mod image;
+pub mod mask;
 
+pub use answer::Answer;
 pub use codec::{Codec, Encoded, Encoding, Need, Workbench};
 pub use findings::{Detection, Findings, Label, Measure};
 pub use format::{PixelFormat, Size};
 pub use image::Image;
+pub use mask::Mask;
+
+use std::sync::Arc;
 
 /// Which frame of its stream this is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,11 +36,13 @@ pub struct Frame {
     pub image: Image,
     /// What the stages found in it so far.
     pub findings: Findings,
+    /// What a model said of it, for the next stage.
+    pub answer: Option<Arc<Answer>>,
 }
 
 impl Frame {
     /// A frame in which nothing was found yet.
     pub fn new(identity: Identity, image: Image) -> Self {
-        Frame { identity, image, findings: Findings::default() }
+        Frame { identity, image, findings: Findings::default(), answer: None }
     }
 }

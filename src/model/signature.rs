@@ -39,6 +39,15 @@ impl Signature {
         if self.max_batch > 0 { port.dims.batched() } else { port.dims.clone() }
     }
 
+    /// Bytes of the outputs of so many rows. Those whose dimensions vary are each taken to have `varying` bytes.
+    pub fn output_bytes(&self, rows: usize, varying: usize) -> usize {
+        let outputs = self.outputs.iter().map(|port| {
+            let row = port.dims.fixed().and_then(|shape| shape.elements()).zip(port.datatype.size());
+            row.and_then(|(elements, size)| elements.checked_mul(size)?.checked_mul(rows))
+        });
+        outputs.map(|bytes| bytes.unwrap_or(varying)).fold(0, usize::saturating_add)
+    }
+
     /// Which input has this name.
     pub fn input(&self, name: &str) -> Option<usize> {
         self.inputs.iter().position(|port| port.name == name)

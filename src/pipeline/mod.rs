@@ -3,6 +3,7 @@
 //! A [`Pipeline`] is a list of stages, cut into segments: the frames of one stream go through a stateless
 //! segment in parallel, and through a stateful one (which is always a single stage) one by one, in order.
 
+pub mod models;
 pub mod names;
 pub mod param;
 pub mod spec;
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 use opencv::core::Mat;
 
 use crate::error::Error;
-use crate::frame::{Frame, Need, Size};
+use crate::frame::{Answer, Frame, Image, Need, Size};
 use crate::limits::Limits;
+use models::{FrameModel, Models, NoModels, Shown, Task};
 use names::Names;
 use spec::StageSpec;
 use stage::{Colors, Stage, StageWorker};
@@ -36,7 +38,20 @@ struct Step {
     text: Arc<str>,
     name: &'static str,
     stage: Box<dyn Stage>,
+    /// The model that it shows the frame to before it has its turn, and which of the frames.
+    asks: Option<Asks>,
 }
+
+#[derive(Debug)]
+struct Asks {
+    model: Arc<dyn FrameModel>,
+    task: Task,
+    every: Every,
+}
+
+/// One of so many frames, the first one among them. What a model says of one counts until it sees the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Every(pub u64);
 
 /// Stages that a frame goes through in one go, on one thread.
 #[derive(Debug)]
@@ -70,6 +85,8 @@ pub struct Passage<'a> {
     pub times: &'a mut Vec<StepTime>,
     /// Asked before each stage: if nobody waits for the frame any more, it is given up.
     pub wanted: &'a dyn Fn() -> bool,
+    /// Time that a model took for the first stage.
+    pub before: Duration,
 }
 
 /// How long a stage took with one frame.
@@ -86,12 +103,31 @@ pub struct StepTime {
 pub struct Memory {
     /// Bytes of the picture where it is largest. The stages work in two buffers of that size.
     pub picture: usize,
+    /// Bytes of what models take and give, where that is most.
+    pub tensors: usize,
+}
+
+impl Memory {
+    /// All of it together.
+    pub fn all(self) -> usize {
+        self.picture.saturating_add(self.tensors)
+    }
+}
+
+/// What a frame waits for before it can go through a segment.
+#[derive(Debug, Clone, Copy)]
+pub struct Stop<'a> {
+    /// The text of the stage, if its worker is handed from frame to frame.
+    pub stateful: Option<&'a Arc<str>>,
+    /// Which of the frames a model looks at before.
+    pub asks: Option<Every>,
 }
 
 impl Pipeline {
-    /// Reads a pipeline from its text; see [`spec`] for the grammar.
+    /// Reads a pipeline from its text; see [`spec`] for the grammar. Stages that want a model are checked as far
+    /// as that goes without one, and refuse frames.
     pub fn parse(text: &str, names: &Names, limits: &Limits) -> Result<Self, Error> {
-        Self::new(spec::parse(text, names)?, limits)
+        Self::new(spec::parse(text, names)?, limits, &NoModels)
     }
 
     /// Begins a pipeline that is put together in code.
@@ -111,19 +147,16 @@ impl Pipeline {
         Builder { stages: Ok(Vec::new()) }
     }
 
-    /// A pipeline of these stages.
-    pub fn new(specs: Vec<StageSpec>, limits: &Limits) -> Result<Self, Error> {
+    /// A pipeline of these stages, and of these models.
+    pub fn new(specs: Vec<StageSpec>, limits: &Limits, models: &dyn Models) -> Result<Self, Error> {
         if specs.len() > limits.max_stages {
             return Err(Error::TooManyStages { stages: specs.len(), max: limits.max_stages });
         }
         let text = spec::print(&specs);
-        let step = |spec: &StageSpec| {
-            let stage = (spec.kind.build)(&spec.args)?;
-            Ok(Step { text: spec.to_string().into(), name: spec.kind.name, stage })
-        };
-        let steps = specs.iter().map(step).collect::<Result<Vec<_>, Error>>()?;
+        let steps = steps(&specs, models)?;
         let segments = cut(&steps);
         let pipeline = Pipeline { text, steps, segments, limits: limits.clone() };
+        pipeline.check_models()?;
         // A stage whose worker can't be made is refused now, not at the first frame.
         for segment in &pipeline.segments {
             let workers = pipeline.make_workers(segment)?;
@@ -153,6 +186,35 @@ impl Pipeline {
         segment.stateful.then(|| &self.steps[segment.first].text)
     }
 
+    /// Whether its models are there, and give what is wanted of them.
+    pub fn check_models(&self) -> Result<(), Error> {
+        let asking = self.steps.iter().filter_map(|step| Some((step, step.asks.as_ref()?)));
+        asking.into_iter().try_for_each(|(step, asks)| {
+            asks.model.check()?;
+            step.stage.check_labels(&asks.model.labels()?)
+        })
+    }
+
+    /// What a frame waits for before a segment.
+    pub fn stop(&self, segment: usize) -> Stop<'_> {
+        let asks = self.asks(segment).map(|asks| asks.every);
+        Stop { stateful: self.stateful(segment), asks }
+    }
+
+    fn asks(&self, segment: usize) -> Option<&Asks> {
+        self.steps[self.segments[segment].first].asks.as_ref()
+    }
+
+    /// Makes of a picture what the model before this segment takes. `scratch` is memory of the thread.
+    pub fn show(
+        &self,
+        segment: usize,
+        image: &Image,
+        scratch: &mut Mat,
+    ) -> Result<Option<Box<dyn Shown>>, Error> {
+        self.asks(segment).map(|asks| asks.model.show(image, scratch)).transpose()
+    }
+
     /// How much of a picture of this size has to be decoded.
     pub fn need(&self, input: Size) -> Need {
         let mut colors = self.steps.iter().map(|step| step.stage.colors());
@@ -165,17 +227,20 @@ impl Pipeline {
     /// The memory that a picture of this size takes on its way, or why it can't be taken.
     pub fn memory(&self, input: Size) -> Result<Memory, Error> {
         let pixels = |size: Size| u64::from(size.width) * u64::from(size.height);
-        let (mut size, mut most, mut kept) = (input, pixels(input), 0_u64);
+        let (mut size, mut most, mut kept, mut tensors) = (input, pixels(input), 0_u64, 0);
         for step in &self.steps {
-            kept = kept.saturating_add(step.stage.kept_bytes(size));
-            size = step.stage.output_size(size)?;
+            if let Some(asks) = &step.asks {
+                tensors = tensors.max(asks.model.memory(size)?);
+            }
+            kept = kept.saturating_add(step.kept_bytes(size)?);
+            size = step.output_size(size)?;
             self.limits.check_pixels(step.name, size.width, size.height)?;
             most = most.max(pixels(size));
         }
         if kept > self.limits.max_stream_bytes as u64 {
             return Err(Error::TooMuchState { bytes: kept, max: self.limits.max_stream_bytes });
         }
-        Ok(Memory { picture: usize::try_from(most.saturating_mul(3)).unwrap_or(usize::MAX) })
+        Ok(Memory { picture: usize::try_from(most.saturating_mul(3)).unwrap_or(usize::MAX), tensors })
     }
 
     /// Workers for a segment: of a stateless one those that are idle, else new ones.
@@ -196,12 +261,12 @@ impl Pipeline {
 
     fn make_workers(&self, segment: &Segment) -> Result<Workers, Error> {
         let steps = &self.steps[segment.first..segment.end];
-        steps.iter().map(|step| step.stage.worker()).collect::<Result<_, _>>().map(Workers)
+        steps.iter().map(Step::worker).collect::<Result<_, _>>().map(Workers)
     }
 
     /// Takes a frame through a segment.
     pub fn run(&self, segment: usize, workers: &mut Workers, passage: Passage<'_>) -> Result<(), Error> {
-        let Passage { frame, scratch, times, wanted } = passage;
+        let Passage { frame, scratch, times, wanted, mut before } = passage;
         let segment = &self.segments[segment];
         let steps = &self.steps[segment.first..segment.end];
         for (step, worker) in steps.iter().zip(&mut workers.0) {
@@ -209,22 +274,114 @@ impl Pipeline {
                 return Err(Error::Cancelled);
             }
             let begin = Instant::now();
-            let size = step.stage.output_size(frame.image.size())?;
+            let size = step.output_size(frame.image.size())?;
             self.limits.check_pixels(step.name, size.width, size.height)?;
             worker.apply(frame, scratch)?;
-            times.push(StepTime { stage: Arc::clone(&step.text), took: begin.elapsed() });
+            if step.asks.is_some() {
+                // How large a picture is that comes of a model is known only now.
+                let Size { width, height } = frame.image.size();
+                self.limits.check_pixels(step.name, width, height)?;
+            }
+            let took = begin.elapsed() + std::mem::take(&mut before);
+            times.push(StepTime { stage: Arc::clone(&step.text), took });
         }
         Ok(())
     }
 }
 
-/// Cuts a list of stages into segments.
+impl Step {
+    fn new(spec: &StageSpec, every: Option<&StageSpec>, models: &dyn Models) -> Result<Self, Error> {
+        let stage = (spec.kind.build)(&spec.args)?;
+        let asks = stage.asks().map(|(name, task)| {
+            let every =
+                every.map_or(Every(1), |every| Every(every.args.integer("frames").unsigned_abs().into()));
+            Asks { model: models.find(name, task), task, every }
+        });
+        let text = spec::print(every.into_iter().chain([spec]));
+        if every.is_some() && asks.is_none() {
+            let reason = format!("a stage that runs a model must follow, and `{}` is none", spec.kind.name);
+            return Err(Error::Stage { stage: stages::EVERY, reason });
+        }
+        Ok(Step { text: text.into(), name: spec.kind.name, stage, asks })
+    }
+
+    /// What a model says of a frame is kept for those after it, which have to come in order for that.
+    fn carries(&self) -> bool {
+        self.asks.as_ref().is_some_and(|asks| asks.every != Every(1))
+    }
+
+    fn is_stateful(&self) -> bool {
+        self.stage.is_stateful() || self.carries()
+    }
+
+    fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
+        let worker = self.stage.worker()?;
+        Ok(if self.carries() { Box::new(Carried { worker, last: None }) } else { worker })
+    }
+
+    fn output_size(&self, input: Size) -> Result<Size, Error> {
+        let size = match &self.asks {
+            Some(Asks { model, task: Task::Picture, .. }) => model.output_size(input)?,
+            _ => input,
+        };
+        self.stage.output_size(size)
+    }
+
+    fn kept_bytes(&self, input: Size) -> Result<u64, Error> {
+        let carried = match &self.asks {
+            Some(Asks { task: Task::Picture | Task::Mask, .. }) if self.carries() => {
+                let Size { width, height } = self.output_size(input)?;
+                u64::from(width) * u64::from(height) * 3
+            }
+            _ => 0,
+        };
+        Ok(self.stage.kept_bytes(input).saturating_add(carried))
+    }
+}
+
+/// A worker that goes by what the model said last, where it was not asked.
+struct Carried {
+    worker: Box<dyn StageWorker>,
+    last: Option<Arc<Answer>>,
+}
+
+impl StageWorker for Carried {
+    fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error> {
+        match &frame.answer {
+            Some(answer) => self.last = Some(Arc::clone(answer)),
+            None => frame.answer.clone_from(&self.last),
+        }
+        self.worker.apply(frame, scratch)
+    }
+}
+
+/// Makes stages of their specifications; one that says `every` is part of the next.
+fn steps(specs: &[StageSpec], models: &dyn Models) -> Result<Vec<Step>, Error> {
+    let mut steps = Vec::with_capacity(specs.len());
+    let mut every = None;
+    for spec in specs {
+        if spec.kind.name == stages::EVERY && every.is_none() {
+            every = Some(spec);
+        } else {
+            steps.push(Step::new(spec, every.take(), models)?);
+        }
+    }
+    match every {
+        None => Ok(steps),
+        Some(_) => {
+            let reason = "a stage that runs a model must follow, and there is none".into();
+            Err(Error::Stage { stage: stages::EVERY, reason })
+        }
+    }
+}
+
+/// Cuts a list of stages into segments. One that begins with a model's answer begins anew.
 fn cut(steps: &[Step]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     for (index, step) in steps.iter().enumerate() {
-        let stateful = step.stage.is_stateful();
+        let stateful = step.is_stateful();
         match segments.last_mut() {
-            Some(last) if !stateful && !last.stateful => last.end = index + 1,
+            Some(last) if !stateful && !last.stateful && step.asks.is_none() => last.end = index + 1,
             _ => segments.push(Segment { first: index, end: index + 1, stateful, idle: Idle::default() }),
         }
     }
@@ -251,6 +408,6 @@ impl Builder {
 
     /// The pipeline, or the first thing that was wrong with it.
     pub fn build(self, limits: &Limits) -> Result<Pipeline, Error> {
-        Pipeline::new(self.stages?, limits)
+        Pipeline::new(self.stages?, limits, &NoModels)
     }
 }

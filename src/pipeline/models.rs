@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use opencv::core::Mat;
 
 use crate::error::Error;
-use crate::frame::{Detection, Image, Label, Mask, Size};
+use crate::frame::{Answer, Image, Size};
+use crate::limits::Credit;
 
 /// What a stage wants of a model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,7 +64,7 @@ pub struct Asker {
     /// Until when the model must have begun.
     pub deadline: Option<Instant>,
     /// Is held for as long as the model works, even if nobody waits any more.
-    pub credit: Arc<crate::limits::Credit>,
+    pub credit: Arc<Credit>,
 }
 
 /// What a model made of a picture.
@@ -72,19 +73,6 @@ pub struct Seen {
     pub ran: Duration,
     /// Its outputs, to be read on a thread that computes.
     pub read: Box<dyn FnOnce() -> Result<Answer, Error> + Send>,
-}
-
-/// What a model says of a picture.
-#[derive(Debug)]
-pub enum Answer {
-    /// To a wish for a [`Task::Picture`].
-    Picture(Image),
-    /// To a wish for [`Task::Detections`], the surest first.
-    Detections(Vec<Detection>),
-    /// To a wish for [`Task::Labels`], the best first.
-    Labels(Vec<Label>),
-    /// To a wish for a [`Task::Mask`].
-    Mask(Mask),
 }
 
 /// Where there are no models: pipelines are checked without them, and refuse frames.

@@ -338,8 +338,8 @@ impl fmt::Display for StageSpec {
 }
 
 /// Prints stages as a pipeline's text, which parses to the same stages.
-pub fn print(stages: &[StageSpec]) -> String {
-    stages.iter().map(StageSpec::to_string).collect::<Vec<_>>().join(" | ")
+pub fn print<'a>(stages: impl IntoIterator<Item = &'a StageSpec>) -> String {
+    stages.into_iter().map(StageSpec::to_string).collect::<Vec<_>>().join(" | ")
 }
 
 /// A value in quotes where it could not stand without.

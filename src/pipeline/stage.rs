@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use opencv::core::Mat;
 
+use super::models::Task;
 use super::param::{Args, Param};
 use crate::error::Error;
 use crate::frame::{Frame, Size};
@@ -40,6 +41,8 @@ pub enum Group {
     Draw,
     /// Finding things in it.
     Find,
+    /// What a model of the repository does.
+    Model,
     /// Comparing it with earlier frames.
     Time,
 }
@@ -65,6 +68,18 @@ pub trait Stage: Send + Sync + Debug {
     fn kept_bytes(&self, input: Size) -> u64 {
         let _ = input;
         0
+    }
+
+    /// The model that is to look at each frame before the worker has it, and what is wanted of it: the worker then
+    /// finds that in [`Frame::answer`].
+    fn asks(&self) -> Option<(&str, Task)> {
+        None
+    }
+
+    /// Whether it can do with a model that tells these apart.
+    fn check_labels(&self, labels: &[String]) -> Result<(), Error> {
+        let _ = labels;
+        Ok(())
     }
 
     /// What it needs of the picture's colors.

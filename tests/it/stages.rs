@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use frameserve::Error;
 use frameserve::frame::{Detection, Frame, Identity, Image, Measure};
@@ -258,7 +259,8 @@ impl Stream {
         let mut times = Vec::new();
         for (segment, workers) in self.workers.iter_mut().enumerate() {
             let (scratch, wanted) = (&mut self.scratch, &|| true);
-            let passage = Passage { frame: &mut frame, scratch, times: &mut times, wanted };
+            let passage =
+                Passage { frame: &mut frame, scratch, times: &mut times, wanted, before: Duration::ZERO };
             self.pipeline.run(segment, workers, passage)?;
         }
         Ok(frame)

@@ -75,6 +75,7 @@ fn stage(kind: &StageKind) -> proto::Stage {
             Group::Edges => "edges",
             Group::Draw => "draw",
             Group::Find => "find",
+            Group::Model => "model",
             Group::Time => "time",
         }
         .into(),

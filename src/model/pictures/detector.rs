@@ -110,6 +110,14 @@ struct Reader<'a> {
 }
 
 impl Detector {
+    /// The same with another threshold, if one is given.
+    pub fn with_threshold(&self, threshold: Option<f32>) -> Cow<'_, Self> {
+        match threshold {
+            Some(threshold) => Cow::Owned(Detector { threshold, ..self.clone() }),
+            None => Cow::Borrowed(self),
+        }
+    }
+
     /// What was found in each picture, the surest first, in pixels of the picture as it was sent.
     pub fn detections(
         &self,

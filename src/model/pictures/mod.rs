@@ -145,6 +145,14 @@ impl Pictures {
         Ok((Tensor::raw(self.preparation.datatype(), shape, bytes.into())?, geometry))
     }
 
+    /// Bytes that one picture of this size takes that is decoded already: its tensor, and what is needed on the way.
+    pub fn image_memory(&self, picture: Size) -> Result<usize, Error> {
+        let prepared = self.prepared_size(picture)?;
+        let Size { width, height } = self.preparation.working_size(picture);
+        let working = (width as usize).saturating_mul(height as usize).saturating_mul(3);
+        Ok(self.byte_len(prepared, 1)?.saturating_add(working))
+    }
+
     /// For pictures that came as a tensor: places in them are places in the tensor.
     pub fn geometry(&self, input: &Tensor) -> Result<Vec<Geometry>, Error> {
         let (rows, size) = self.dims.read(input.shape())?;
@@ -237,6 +245,18 @@ impl Pictures {
         let bytes = self.preparation.byte_len(prepared).and_then(|row| row.checked_mul(pictures));
         let bytes = bytes.filter(|bytes| isize::try_from(*bytes).is_ok());
         bytes.ok_or_else(|| Error::Picture(format!("{pictures} pictures of {prepared} are too many")))
+    }
+}
+
+impl Task {
+    /// As configurations write it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Task::Classification(_) => "classification",
+            Task::Detection(_) => "detection",
+            Task::Image(_) => "image",
+            Task::Embedding => "embedding",
+        }
     }
 }
 

@@ -96,6 +96,11 @@ impl PictureDims {
         format!("{}x{}", side(self.width), side(self.height))
     }
 
+    /// Width and height, those of `picture` where they vary.
+    pub fn size_or(&self, picture: Size) -> Size {
+        Size::new(self.width.unwrap_or(picture.width), self.height.unwrap_or(picture.height))
+    }
+
     /// The shape of so many pictures.
     pub fn shape_of(&self, channels: usize, size: Size, pictures: usize) -> Shape {
         let (height, width) = (size.height as usize, size.width as usize);

@@ -9,14 +9,17 @@ mod brightness;
 mod canny;
 mod cartoon;
 mod clahe;
+mod classify;
 mod color;
 mod colormap;
 mod contrast;
 mod crop;
 mod denoise;
+mod detect;
 mod difference;
 mod edges_overlay;
 mod equalize;
+mod every;
 mod faces;
 mod flip;
 mod flow;
@@ -28,6 +31,7 @@ mod laplacian;
 mod luma;
 mod marks;
 mod median;
+mod model;
 mod morphology;
 mod motion;
 mod pad;
@@ -37,10 +41,12 @@ mod qr;
 mod rectangle;
 mod resize;
 mod rotate;
+mod segment;
 mod sepia;
 mod sharpen;
 mod sketch;
 mod sobel;
+mod style;
 mod table;
 mod text;
 mod threshold;
@@ -80,6 +86,12 @@ pub static KINDS: &[&StageKind] = &[
     &edges_overlay::KIND,
     &text::KIND,
     &rectangle::KIND,
+    &style::KIND,
+    &model::KIND,
+    &detect::KIND,
+    &classify::KIND,
+    &segment::KIND,
+    &every::KIND,
     &faces::KIND,
     &qr::KIND,
     &background::KIND,
@@ -91,6 +103,9 @@ pub static KINDS: &[&StageKind] = &[
 
 /// Name of the stage that makes a picture gray.
 pub(super) const GRAY: &str = gray::KIND.name;
+
+/// Name of the stage that says how often the next one's model is asked.
+pub(super) const EVERY: &str = every::KIND.name;
 
 /// The stage of this name.
 pub fn find(name: &str) -> Option<&'static StageKind> {

@@ -1,0 +1,180 @@
+//! Models that look at the frames of streams: what a pipeline's stages want of the registry's models.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use opencv::core::Mat;
+
+use crate::error::Error;
+use crate::frame::{Answer, Image, Size};
+use crate::model::pictures::{self, Pictures};
+use crate::model::registry::Registry;
+use crate::model::statistics::{Compute, Success};
+use crate::model::version::{Treatment, Version};
+use crate::pipeline::models::{Asker, Asking, FrameModel, Models, Seen, Shown, Task};
+use crate::tensor::Tensor;
+use crate::tensor::image::{Geometry, Scratch};
+
+/// All models of the registry.
+pub struct Lookers(pub Arc<Registry>);
+
+/// A model by its name: every frame is looked at by the version that is ready when it comes.
+struct Looker {
+    registry: Arc<Registry>,
+    name: String,
+    task: Task,
+}
+
+/// A version that gives what is wanted.
+struct Fitting {
+    version: Arc<Version>,
+    task: Task,
+}
+
+/// A prepared picture on its way to a version.
+struct Prepared {
+    fitting: Fitting,
+    tensor: Tensor,
+    geometry: Geometry,
+    took: Duration,
+}
+
+impl Models for Lookers {
+    fn find(&self, name: &str, task: Task) -> Arc<dyn FrameModel> {
+        Arc::new(Looker { registry: Arc::clone(&self.0), name: name.into(), task })
+    }
+}
+
+impl std::fmt::Debug for Looker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Looker({} {:?})", self.name, self.task)
+    }
+}
+
+impl Looker {
+    fn fitting(&self) -> Result<Fitting, Error> {
+        let fitting = Fitting { version: self.registry.find(&self.name, None)?, task: self.task };
+        let pictures = fitting.pictures()?;
+        let refuse = |reason: String| Err(Error::ModelUnfit { model: self.name.clone(), reason });
+        let inputs = &fitting.version.settings().signature.inputs;
+        let others =
+            inputs.iter().enumerate().filter(|(index, port)| *index != pictures.input && !port.optional);
+        if let Some((_, port)) = others.into_iter().next() {
+            return refuse(format!("it wants more than a picture: `{}`", port.name));
+        }
+        let wanted = match self.task {
+            Task::Picture => "image",
+            Task::Detections(_) => "detection",
+            Task::Labels(_) => "classification",
+            Task::Mask => "segmentation",
+        };
+        match pictures.task.as_ref().map(pictures::Task::name) {
+            Some(task) if task == wanted => Ok(fitting),
+            Some(task) => refuse(format!("its task is `{task}`, and `{wanted}` is wanted")),
+            None => refuse(format!(
+                "its configuration names no task (`frameserve.task`), and `{wanted}` is wanted"
+            )),
+        }
+    }
+}
+
+impl FrameModel for Looker {
+    fn check(&self) -> Result<(), Error> {
+        self.fitting().map(drop)
+    }
+
+    fn labels(&self) -> Result<Arc<[String]>, Error> {
+        let fitting = self.fitting()?;
+        Ok(match &fitting.pictures()?.task {
+            Some(pictures::Task::Detection(detector)) => Arc::clone(&detector.labels),
+            Some(pictures::Task::Classification(classifier)) => Arc::clone(&classifier.labels),
+            _ => Arc::default(),
+        })
+    }
+
+    fn memory(&self, picture: Size) -> Result<usize, Error> {
+        let fitting = self.fitting()?;
+        let input = fitting.pictures()?.image_memory(picture)?;
+        Ok(fitting.version.settings().signature.output_bytes(1, input).saturating_add(input))
+    }
+
+    fn output_size(&self, picture: Size) -> Result<Size, Error> {
+        match &self.fitting()?.pictures()?.task {
+            Some(pictures::Task::Image(output)) => Ok(output.dims.size_or(picture)),
+            _ => Ok(picture),
+        }
+    }
+
+    fn show(&self, image: &Image, scratch: &mut Mat) -> Result<Box<dyn Shown>, Error> {
+        let begin = Instant::now();
+        let fitting = self.fitting()?;
+        let mut memory = Scratch::with(std::mem::take(scratch));
+        let prepared = fitting.pictures()?.prepare_image(image, &mut memory);
+        *scratch = memory.into_memory();
+        let (tensor, geometry) = prepared?;
+        Ok(Box::new(Prepared { fitting, tensor, geometry, took: begin.elapsed() }))
+    }
+}
+
+impl Fitting {
+    fn pictures(&self) -> Result<&Pictures, Error> {
+        let settings = self.version.settings();
+        settings.pictures.as_ref().ok_or_else(|| Error::ModelUnfit {
+            model: settings.name.clone(),
+            reason: "its configuration does not say how it takes pictures (`frameserve.` parameters)".into(),
+        })
+    }
+
+    /// What the outputs mean.
+    fn read(&self, outputs: &[Tensor], geometry: &[Geometry]) -> Result<Answer, Error> {
+        let pictures = self.pictures()?;
+        let none = || Error::Model("the model gave nothing for the picture".into());
+        Ok(match (&pictures.task, self.task) {
+            (Some(pictures::Task::Image(output)), _) => {
+                Answer::Picture(output.images(outputs)?.pop().ok_or_else(none)?)
+            }
+            (Some(pictures::Task::Detection(detector)), Task::Detections(threshold)) => {
+                let found = detector.with_threshold(threshold).detections(outputs, geometry)?;
+                Answer::Detections(found.into_iter().next().unwrap_or_default())
+            }
+            (Some(pictures::Task::Classification(classifier)), Task::Labels(top)) => {
+                let rows = (self.version.settings().signature.max_batch > 0).then_some(1);
+                let best = classifier.best(outputs, top, rows)?;
+                Answer::Labels(best.labels.into_iter().next().unwrap_or_default())
+            }
+            _ => return Err(Error::Internal("a model's task has changed under way".into())),
+        })
+    }
+}
+
+impl Shown for Prepared {
+    fn ask(self: Box<Self>, asker: Asker) -> Asking {
+        let Prepared { fitting, tensor, geometry, took } = *self;
+        let began = Instant::now();
+        Box::pin(async move {
+            let Asker { stream, deadline, credit } = asker;
+            let treatment = Treatment { deadline, stream: Some(stream), ..Treatment::default() };
+            let settings = fitting.version.settings();
+            let input = settings.pictures.as_ref().map_or(0, |pictures| pictures.input);
+            let mut inputs = vec![None; settings.signature.inputs.len()];
+            inputs[input] = Some(tensor);
+            let done = fitting.version.infer(inputs, 1, treatment, &credit).await.inspect_err(|_| {
+                fitting.version.statistics().failed(took + began.elapsed());
+            })?;
+            let (ran, queued, outputs) = (done.ran, done.queued, done.outputs);
+            let read = move || {
+                let begin = Instant::now();
+                let answer = fitting.read(&outputs, &[geometry]);
+                let compute = Compute { input: took, infer: ran, output: begin.elapsed() };
+                let total = took + began.elapsed();
+                let statistics = fitting.version.statistics();
+                match &answer {
+                    Ok(_) => statistics.succeeded(Success { rows: 1, queue: queued, compute, total }),
+                    Err(_) => statistics.failed(total),
+                }
+                answer
+            };
+            Ok(Seen { ran, read: Box::new(read) })
+        })
+    }
+}

@@ -1,0 +1,34 @@
+//! `every`: how often the model of the next stage is asked.
+
+use crate::error::Error;
+use crate::pipeline::param::{Args, Param, Range};
+use crate::pipeline::stage::{Group, Stage, StageKind, StageWorker, on_frame};
+
+pub const KIND: StageKind = StageKind {
+    name: "every",
+    group: Group::Model,
+    doc: "Has the model of the next stage look at one of so many frames, the first one among them; what it says counts \
+          for those after it too, until it looks again. So a model that is too slow for every frame can be used on \
+          live video: `every=5 | detect=faces | draw`.",
+    params: &[Param::new(
+        "frames",
+        Range::Integer(1, 1000),
+        "How many frames one answer of the model is for.",
+    )],
+    example: "every=5 | detect=faces",
+    build,
+};
+
+/// It is part of the stage behind it, which the pipeline sees to.
+#[derive(Debug)]
+struct Every;
+
+fn build(_: &Args) -> Result<Box<dyn Stage>, Error> {
+    Ok(Box::new(Every))
+}
+
+impl Stage for Every {
+    fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
+        on_frame(|_, _| Ok(()))
+    }
+}
