@@ -12,7 +12,7 @@ use crate::frame::{Encoding, Workbench};
 use crate::limits::Credit;
 use crate::model::Inputs;
 use crate::model::check::{Checked, Given};
-use crate::model::pictures::{self, Pictures, Task};
+use crate::model::pictures::{self, Pictures};
 use crate::model::registry::{IndexEntry, State};
 use crate::model::settings::Settings;
 use crate::model::signature::Signature;
@@ -108,11 +108,9 @@ impl Served {
     /// Whether this output can be had as an encoded picture.
     fn gives_picture(&self, output: usize) -> bool {
         match self {
-            Served::Model(version) => version
-                .settings()
-                .pictures
-                .as_ref()
-                .is_some_and(|pictures| pictures.picture_output(output).is_some()),
+            Served::Model(version) => {
+                version.settings().pictures.as_ref().is_some_and(|pictures| pictures.gives_picture(output))
+            }
             Served::Pipeline(_) => output == 0,
         }
     }
@@ -281,9 +279,8 @@ impl Way<'_> {
 
     /// Pictures that came as a tensor: what is found in them is found there.
     fn geometry(&self, inputs: &Inputs) -> Result<Vec<Geometry>, Error> {
-        let detector = self.version.settings().pictures.as_ref();
-        let detector = detector.filter(|pictures| matches!(pictures.task, Some(Task::Detection(_))));
-        let tensor = detector.and_then(|pictures| Some((pictures, inputs.get(pictures.input)?.as_ref()?)));
+        let finder = self.version.settings().pictures.as_ref().filter(|pictures| pictures.has_places());
+        let tensor = finder.and_then(|pictures| Some((pictures, inputs.get(pictures.input)?.as_ref()?)));
         tensor.map_or_else(|| Ok(Vec::new()), |(pictures, tensor)| pictures.geometry(tensor))
     }
 
@@ -364,9 +361,8 @@ fn made(
         return pictures::json(&pictures.detections(outputs, geometry)?);
     };
     let output = &outputs[index];
-    let picture = pictures.as_ref().and_then(|pictures| pictures.picture_output(index));
-    match (asked.codec, picture) {
-        (Some(encoding), Some(picture)) => picture.encode(outputs, encoding, bench),
+    match (asked.codec, pictures) {
+        (Some(encoding), Some(pictures)) => pictures.encode(outputs, geometry, encoding, bench),
         _ if asked.classification > 0 => {
             let ranking = Ranking {
                 best: asked.classification,

@@ -127,6 +127,6 @@ pub fn number(text: &str) -> Option<f64> {
 }
 
 /// A number of nothing but digits, which `parse` would take a sign with.
-fn digits(text: &str) -> Option<u32> {
+pub fn digits(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }

@@ -3,10 +3,13 @@
 //! Both stand in the `frameserve.` parameters of a model's configuration, which docs/models.md explains.
 
 mod detector;
+mod enlarge;
 mod keys;
 mod overlap;
 mod parameters;
 mod picture_output;
+mod segmentation;
+mod segmenter;
 mod shape;
 mod tasks;
 
@@ -17,11 +20,12 @@ use bytes::Bytes;
 
 pub use detector::{Corners, Detector, Form, Lists, Unit, json};
 pub use picture_output::PictureOutput;
+pub use segmenter::{Background, Mask, MaskDims, MaskForm, Segmenter};
 use shape::{PictureDims, Rows};
 
 use super::signature::{Port, Signature};
 use crate::error::{Error, Kind};
-use crate::frame::{Detection, Encoded, Image, Need, Size, Workbench};
+use crate::frame::{Detection, Encoded, Encoding, Image, Need, Size, Workbench};
 use crate::limits::Limits;
 use crate::tensor::classification::{Activation, Classification, Ranking, classify};
 use crate::tensor::image::{Geometry, Preparation, Scratch};
@@ -51,6 +55,8 @@ pub enum Task {
     Classification(Classifier),
     /// Where in a picture something is.
     Detection(Detector),
+    /// What each pixel of a picture shows.
+    Segmentation(Segmenter),
     /// Another picture.
     Image(PictureOutput),
     /// Numbers by which pictures can be compared.
@@ -171,6 +177,15 @@ impl Pictures {
         }
     }
 
+    /// What is where in each picture, pixel by pixel, if that is the model's task. `geometry` says how each was
+    /// prepared.
+    pub fn masks(&self, outputs: &[Tensor], geometry: &[Geometry]) -> Result<Vec<Mask>, Error> {
+        match &self.task {
+            Some(Task::Segmentation(segmenter)) => segmenter.masks(outputs, geometry),
+            _ => Err(Error::Unsupported("segmentation is not this model's task".into())),
+        }
+    }
+
     /// What the scores of this output become where they are shown.
     pub fn activation(&self, output: usize) -> Activation {
         match &self.task {
@@ -185,6 +200,35 @@ impl Pictures {
             Some(Task::Image(picture)) if picture.output == output => Some(picture),
             _ => None,
         }
+    }
+
+    /// Whether this output can be had as an encoded picture.
+    pub fn gives_picture(&self, output: usize) -> bool {
+        match &self.task {
+            Some(Task::Image(picture)) => picture.output == output,
+            Some(Task::Segmentation(segmenter)) => segmenter.output == output,
+            _ => false,
+        }
+    }
+
+    /// The output of [`gives_picture`](Self::gives_picture), encoded: a BYTES tensor with one element for each.
+    pub fn encode(
+        &self,
+        outputs: &[Tensor],
+        geometry: &[Geometry],
+        encoding: Encoding,
+        bench: &mut Workbench,
+    ) -> Result<Tensor, Error> {
+        match &self.task {
+            Some(Task::Image(picture)) => picture.encode(outputs, encoding, bench),
+            Some(Task::Segmentation(segmenter)) => segmenter.encode(outputs, geometry, encoding, bench),
+            _ => Err(Error::Unsupported("this model gives no picture".into())),
+        }
+    }
+
+    /// Whether its outputs mean places in the pictures, which are where [`Geometry`] says.
+    pub fn has_places(&self) -> bool {
+        matches!(self.task, Some(Task::Detection(_) | Task::Segmentation(_)))
     }
 
     /// The output that there is besides the model's own: what was found, as [`json`] writes it.

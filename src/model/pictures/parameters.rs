@@ -23,10 +23,10 @@ pub(super) const LAYOUTS: &[(&str, Layout)] = &[("chw", Layout::Chw), ("hwc", La
 
 /// Keys that belong to a task, with the word for it.
 pub(super) const OF_TASKS: &[(&str, &str)] = &[
-    ("labels", "classification or detection"),
+    ("labels", "classification, detection or segmentation"),
     ("scores", "classification or detection"),
-    ("activation", "classification"),
-    ("form", "detection"),
+    ("activation", "classification or segmentation"),
+    ("form", "detection or segmentation"),
     ("boxes", "detection"),
     ("classes", "detection"),
     ("points", "detection"),
@@ -38,7 +38,9 @@ pub(super) const OF_TASKS: &[(&str, &str)] = &[
     ("image", "image"),
     ("output_scale", "image"),
     ("output_color", "image"),
-    ("output_layout", "image"),
+    ("output_layout", "image or segmentation"),
+    ("mask", "segmentation"),
+    ("background", "segmentation"),
 ];
 
 /// Keys that every model can have that takes pictures.

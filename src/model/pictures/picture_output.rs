@@ -16,7 +16,7 @@ use crate::tensor::{DataType, Shape, Tensor};
 
 /// A float that is so large has no room for a fraction: what is added to it is rounded, and stands in its lowest
 /// bits. This is several times faster than `as u8`.
-const WHOLE: f32 = 8_388_608.0;
+pub(super) const WHOLE: f32 = 8_388_608.0;
 
 /// How an output is a picture.
 #[derive(Debug, Clone, PartialEq)]

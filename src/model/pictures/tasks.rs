@@ -21,10 +21,14 @@ const USUAL_IOU: f64 = 0.45;
 const USUAL_MAX: u32 = 300;
 const MOST_DETECTIONS: u32 = 100_000;
 
+pub(super) const ACTIVATIONS: &[(&str, Activation)] =
+    &[("none", Activation::None), ("softmax", Activation::Softmax), ("sigmoid", Activation::Sigmoid)];
+
 #[derive(Clone, Copy)]
 enum TaskName {
     Classification,
     Detection,
+    Segmentation,
     Image,
     Embedding,
 }
@@ -43,6 +47,7 @@ impl Reading<'_> {
             &[
                 ("classification", TaskName::Classification),
                 ("detection", TaskName::Detection),
+                ("segmentation", TaskName::Segmentation),
                 ("image", TaskName::Image),
                 ("embedding", TaskName::Embedding),
             ],
@@ -52,15 +57,14 @@ impl Reading<'_> {
             Some(TaskName::Embedding) => Some(Task::Embedding),
             Some(TaskName::Classification) => Some(Task::Classification(self.classifier()?)),
             Some(TaskName::Detection) => Some(Task::Detection(self.detector()?)),
+            Some(TaskName::Segmentation) => Some(Task::Segmentation(self.segmenter(layout)?)),
             Some(TaskName::Image) => Some(Task::Image(self.picture_output(color, layout)?)),
         })
     }
 
     fn classifier(&mut self) -> Result<Classifier, Error> {
         let output = self.only_output("scores")?;
-        let activations =
-            [("none", Activation::None), ("softmax", Activation::Softmax), ("sigmoid", Activation::Sigmoid)];
-        let activation = self.keys.choice("activation", &activations)?.unwrap_or_default();
+        let activation = self.keys.choice("activation", ACTIVATIONS)?.unwrap_or_default();
         Ok(Classifier { output, activation, labels: self.labels(&[Some(output)])? })
     }
 
@@ -142,7 +146,7 @@ impl Reading<'_> {
     }
 
     /// The output that a key names, or the only one that there is.
-    fn only_output(&mut self, key: &str) -> Result<usize, Error> {
+    pub(super) fn only_output(&mut self, key: &str) -> Result<usize, Error> {
         if let Some(output) = self.named_output(key, &[])? {
             return Ok(output);
         }
@@ -156,7 +160,7 @@ impl Reading<'_> {
     }
 
     /// The output that a key names, or the first that has one of these names.
-    fn named_output(&mut self, key: &str, usual: &[&str]) -> Result<Option<usize>, Error> {
+    pub(super) fn named_output(&mut self, key: &str, usual: &[&str]) -> Result<Option<usize>, Error> {
         let names = self.signature.outputs.iter().map(|port| port.name.as_str());
         let named = self.keys.port(key, "output", names)?;
         let output = named.or_else(|| usual.iter().find_map(|name| self.signature.output(name)));
@@ -177,7 +181,7 @@ impl Reading<'_> {
     }
 
     /// Those of the file that is named, or those that one of these outputs has.
-    fn labels(&mut self, outputs: &[Option<usize>]) -> Result<Arc<[String]>, Error> {
+    pub(super) fn labels(&mut self, outputs: &[Option<usize>]) -> Result<Arc<[String]>, Error> {
         if let Some(file) = self.keys.take("labels") {
             return (self.labels)(file);
         }

@@ -4,6 +4,7 @@ mod detections;
 mod outputs;
 mod parameters;
 mod prepare;
+mod segmentation;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -367,7 +367,8 @@ proptest! {
             prop::sample::select(vec![
                 "input", "resize", "crop", "interpolation", "pad", "color", "layout", "scale", "mean", "std",
                 "task", "labels", "scores", "activation", "form", "boxes", "classes", "points", "box", "unit",
-                "threshold", "iou", "max", "image", "output_scale", "output_color", "output_layout", "other",
+                "threshold", "iou", "max", "image", "output_scale", "output_color", "output_layout", "mask",
+                "background", "other",
             ]),
             prop_oneof![
                 any::<String>(),
@@ -375,6 +376,7 @@ proptest! {
                     "x", "y", "boxes", "scores", "640x480", "1x1", "short=8", "fit=9x8", "fill=7x6", "rgb", "bgr",
                     "gray", "chw", "hwc", "0", "1", "1/255", "imagenet", "1,2,3", "-5", "1e99", "inf", "yolov5",
                     "yolov8", "torchvision", "xywh", "fraction", "detection", "image", "classification", "none",
+                    "segmentation", "sigmoid", "softmax",
                 ])
                 .prop_map(String::from),
                 "(short|fit|fill)=[0-9]{0,12}x?[0-9]{0,12}",
