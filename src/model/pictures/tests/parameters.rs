@@ -148,7 +148,7 @@ fn words_and_numbers() {
         ("scale", "nan", "a number, as `0.5` or `1/255`"),
         ("mean", "1,2", "one number, three as `a,b,c` in the order of the channels, or `imagenet`"),
         ("mean", "1,2,x", "one number, three as `a,b,c` in the order of the channels, or `imagenet`"),
-        ("task", "segmentation", "classification, detection, image, embedding"),
+        ("task", "segments", "classification, detection, segmentation, image, embedding"),
         ("input", "z", "the name of an input: x"),
     ] {
         assert_eq!(
@@ -227,7 +227,7 @@ fn keys_that_are_none_or_go_with_another_task() {
     assert_eq!(
         refused(&any, &[("labels", "labels.txt")]),
         "`frameserve.labels`: it is `labels.txt`, and this model's `frameserve.task` has no use for it: \
-         it goes with classification or detection"
+         it goes with classification, detection or segmentation"
     );
 }
 

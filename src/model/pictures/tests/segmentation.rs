@@ -103,7 +103,7 @@ fn scores_that_are_none() {
 fn the_likeliest_of_several_classes() {
     let size = Size::new(2, 2);
     let classes = [[2.0, 0.0, 1.0, 0.0], [0.0, 3.0, 1.0, 0.0], [0.0, 0.0, 1.0, -9.0]];
-    let parameters = [("activation", "softmax"), ("labels", "labels.txt")];
+    let parameters = [("activation", "softmax"), ("labels", "labels.txt"), ("output_layout", "chw")];
     let planes = one(&segmenter(0, &[3, 2, 2], &parameters), fp32(&[3, 2, 2], &classes.concat()), size);
     assert_eq!((bytes(&planes.classes), planes.count, planes.background), (&[0, 1, 0, 0][..], 3, Some(0)));
     assert_eq!(bytes(&planes.strength), [201, 232, 85, 127]);
@@ -173,7 +173,7 @@ fn masks_are_encoded_one_element_a_picture() {
     let image = picture.decode(Need { gray: true, at_least: None }, &mut bench).unwrap();
     assert_eq!((elements.len(), image.size(), bytes(&image)), (2, Size::new(9, 4), &[51; 36][..]));
     let classes = [fp32(&[3, 1, 1], &[0.0, 0.1, 0.2])];
-    let masks = segmenter(0, &[3, 1, 1], &[]).encode(&classes, &geometry[..1], png, &mut bench).unwrap();
+    let masks = segmenter(0, &[3, -1, -1], &[]).encode(&classes, &geometry[..1], png, &mut bench).unwrap();
     let Data::Elements(elements) = masks.into_data() else { panic!("byte strings") };
     let picture = Encoded::with_header(elements[0].clone(), Codec::Png).unwrap();
     let image = picture.decode(Need { gray: true, at_least: None }, &mut bench).unwrap();
