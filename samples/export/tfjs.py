@@ -108,16 +108,21 @@ def attribute(node, name: str, default=None):
     if "s" in value:
         return base64.b64decode(value["s"]).decode()
     if "list" in value:
-        return [int(number) for number in value["list"]["i"]]
+        words = [base64.b64decode(word).decode() for word in value["list"].get("s", [])]
+        return words or [int(number) for number in value["list"].get("i", [])]
     return int(value["i"]) if "i" in value else value.get("f", value.get("b"))
 
 
 # --- Convolutions and pooling ---------------------------------------------------------------------------------
 
+CONVOLUTIONS = ("Conv2D", "Conv2DBackpropInput", "_FusedConv2D")
+DEPTHWISE = ("DepthwiseConv2dNative", "FusedDepthwiseConv2dNative")
+
+
 def prepare_filters(nodes, constants) -> None:
     """Brings the filters into PyTorch's order: once, and not again with every picture."""
-    depthwise = {inputs_of(node)[1] for node in nodes if node["op"] == "DepthwiseConv2dNative"}
-    for name in depthwise | {inputs_of(node)[1] for node in nodes if node["op"].startswith("Conv2D")}:
+    depthwise = {inputs_of(node)[1] for node in nodes if node["op"] in DEPTHWISE}
+    for name in depthwise | {inputs_of(node)[1] for node in nodes if node["op"] in CONVOLUTIONS}:
         if name in depthwise:
             height, width, channels, multiplier = constants[name].shape
             filters = constants[name].permute(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
@@ -146,13 +151,23 @@ def padded_as_same(picture, node, kernel, value=0.0):
     return F.pad(picture, padding, value=value) if any(padding) else picture
 
 
-def convolution(node, picture, filters):
-    (*_, channels), (_, per_group, *kernel) = node["sizes"]
+def convolution(node, picture, filters, bias=None):
+    (*_, channels), (_, per_group, *kernel) = node["sizes"][:2]
     dilations = attribute(node, "dilations", [1, 1, 1, 1])[1:3]
     reach = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations)]
     picture = padded_as_same(channels_first(picture), node, reach)
     strides = attribute(node, "strides")[1:3]
-    return channels_last(F.conv2d(picture, filters, None, strides, 0, dilations, channels // per_group))
+    return channels_last(F.conv2d(picture, filters, bias, strides, 0, dilations, channels // per_group))
+
+
+def fused_convolution(node, picture, filters, bias):
+    first, *others = attribute(node, "fused_ops")
+    if first != "BiasAdd":
+        raise NotImplementedError(f"{first} in node {node['name']}")
+    result = convolution(node, picture, filters, bias)
+    for other in others:
+        result = OPERATIONS[other](node, result)
+    return result
 
 
 def transposed_convolution(node, shape, filters, picture):
@@ -189,6 +204,15 @@ def pad(node, value, padding, constant=0.0):
     return F.pad(value, [size for pair in reversed(padding.tolist()) for size in pair], value=float(constant))
 
 
+def cast(node, value):
+    """Nothing but indices is made whole here, and these are long in PyTorch. The picture comes as floats."""
+    return value.float() if node["attr"]["DstT"]["type"] == "DT_FLOAT" else value.long()
+
+
+def gather(node, values, places):
+    return values[places.long().unbind(-1)]
+
+
 def sparse_to_dense(node, places, shape, values, default):
     if values.numel():
         raise NotImplementedError(f"values in node {node['name']}")
@@ -198,6 +222,8 @@ def sparse_to_dense(node, places, shape, values, default):
 OPERATIONS = {
     "Conv2D": convolution,
     "DepthwiseConv2dNative": convolution,
+    "_FusedConv2D": fused_convolution,
+    "FusedDepthwiseConv2dNative": fused_convolution,
     "Conv2DBackpropInput": transposed_convolution,
     "AvgPool": pool(F.avg_pool2d),
     "MaxPool": pool(F.max_pool2d),
@@ -207,6 +233,11 @@ OPERATIONS = {
     "Identity": lambda node, a: a,
     "Add": lambda node, a, b: a + b,
     "AddV2": lambda node, a, b: a + b,
+    "Sub": lambda node, a, b: a - b,
+    "RealDiv": lambda node, a, b: a / b,
+    "FloorDiv": lambda node, a, b: torch.div(a, b, rounding_mode="floor"),
+    "SquaredDifference": lambda node, a, b: (a - b) ** 2,
+    "Sqrt": lambda node, a: a.sqrt(),
     "AddN": lambda node, first, *others: sum(others, first),
     "Mul": lambda node, a, b: a * b,
     "Relu": lambda node, a: F.relu(a),
@@ -218,4 +249,11 @@ OPERATIONS = {
     "ConcatV2": lambda node, *a: torch.cat(a[:-1], int(a[-1])),
     "SplitV": lambda node, a, sizes, axis: torch.split(a, sizes.tolist(), int(axis)),
     "SparseToDense": sparse_to_dense,
+    "Cast": cast,
+    "ArgMax": lambda node, a, axis: a.argmax(int(axis)),
+    "GatherNd": gather,
+    "Pack": lambda node, *a: torch.stack(a, attribute(node, "axis", 0)),
+    "Unpack": lambda node, a: a.unbind(attribute(node, "axis", 0)),
+    "ExpandDims": lambda node, a, axis: a.unsqueeze(int(axis)),
+    "Squeeze": lambda node, a: a.squeeze(attribute(node, "squeeze_dims")),
 }

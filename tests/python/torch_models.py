@@ -187,6 +187,9 @@ def samples(pictures):
     outputs = [Port("boxes", "FP32", []), Port("scores", "FP32", []), Port("classes", "INT64", [])]
     yield "things", outputs, [(bgr - mean) / std, noise(1, 3, 416, 416)]
     yield "background", [Port("blurred", "FP32", [])], [picture(face, 256, 256), noise(1, 3, 200, 120)]
+    yield "person", [Port("mask", "FP32", [])], [picture(face, 256, 256), noise(1, 3, 256, 256)]
+    outputs = [Port("boxes", "FP32", []), Port("scores", "FP32", []), Port("points", "FP32", [])]
+    yield "pose", outputs, [picture(face, 192, 192) * 255]
 
 
 def picture(path, width, height):
