@@ -88,6 +88,7 @@ impl FrameModel for Looker {
         Ok(match &fitting.pictures()?.task {
             Some(pictures::Task::Detection(detector)) => Arc::clone(&detector.labels),
             Some(pictures::Task::Classification(classifier)) => Arc::clone(&classifier.labels),
+            Some(pictures::Task::Segmentation(segmenter)) => Arc::clone(&segmenter.labels),
             _ => Arc::default(),
         })
     }
@@ -141,6 +142,9 @@ impl Fitting {
                 let rows = (self.version.settings().signature.max_batch > 0).then_some(1);
                 let best = classifier.best(outputs, top, rows)?;
                 Answer::Labels(best.labels.into_iter().next().unwrap_or_default())
+            }
+            (Some(pictures::Task::Segmentation(segmenter)), _) => {
+                Answer::Mask(segmenter.masks(outputs, geometry)?.pop().ok_or_else(none)?)
             }
             _ => return Err(Error::Internal("a model's task has changed under way".into())),
         })

@@ -20,12 +20,12 @@ use bytes::Bytes;
 
 pub use detector::{Corners, Detector, Form, Lists, Unit, json};
 pub use picture_output::PictureOutput;
-pub use segmenter::{Background, Mask, MaskDims, MaskForm, Segmenter};
+pub use segmenter::{Background, MaskDims, MaskForm, Segmenter};
 use shape::{PictureDims, Rows};
 
 use super::signature::{Port, Signature};
 use crate::error::{Error, Kind};
-use crate::frame::{Detection, Encoded, Encoding, Image, Need, Size, Workbench};
+use crate::frame::{Detection, Encoded, Encoding, Image, Mask, Need, Size, Workbench};
 use crate::limits::Limits;
 use crate::tensor::classification::{Activation, Classification, Ranking, classify};
 use crate::tensor::image::{Geometry, Preparation, Scratch};
@@ -299,6 +299,7 @@ impl Task {
             Task::Classification(_) => "classification",
             Task::Detection(_) => "detection",
             Task::Image(_) => "image",
+            Task::Segmentation(_) => "segmentation",
             Task::Embedding => "embedding",
         }
     }

@@ -10,7 +10,7 @@ use super::enlarge::Enlargement;
 use super::output;
 use super::picture_output::WHOLE;
 use crate::error::Error;
-use crate::frame::{Encoding, Image, Size, Workbench};
+use crate::frame::{Encoding, Image, Mask, Size, Workbench};
 use crate::tensor::classification::Activation;
 use crate::tensor::image::{Geometry, Layout};
 use crate::tensor::values::values_f32;
@@ -66,21 +66,6 @@ pub enum Background {
     None,
     /// This one.
     Class(u8),
-}
-
-/// What is where in a picture, pixel by pixel, in its own size.
-#[derive(Debug)]
-pub struct Mask {
-    /// Gray: the number of the likeliest class. With one class, 0.
-    pub classes: Image,
-    /// Gray: how sure that is, of 255. With one class, how much of it there is.
-    pub strength: Image,
-    /// How many classes there are; where the model says no more than their numbers, 256.
-    pub count: usize,
-    /// The class that is nothing. What nothing is known of is surely this one; without one, its strength is 0.
-    pub background: Option<u8>,
-    /// Names of the classes.
-    pub labels: Arc<[String]>,
 }
 
 /// The scores of one picture, class by class.
@@ -187,41 +172,6 @@ impl Segmenter {
 }
 
 impl Mask {
-    /// How much of each pixel is something, of 255.
-    pub fn into_foreground(mut self) -> Result<Image, Error> {
-        if let Some(background) = self.background {
-            let classes = self.classes.mat().data_bytes()?;
-            let strength = self.strength.mat_mut().data_bytes_mut()?;
-            for (class, strength) in classes.iter().zip(strength) {
-                *strength = if *class == background { 255 - *strength } else { *strength };
-            }
-        }
-        Ok(self.strength)
-    }
-
-    /// One picture of it: of one class its strength, of several their numbers.
-    pub fn into_picture(self) -> Image {
-        if self.count == 1 { self.strength } else { self.classes }
-    }
-
-    /// The name of a class: its label, or its number.
-    pub fn name(&self, class: u8) -> String {
-        self.labels.get(usize::from(class)).cloned().unwrap_or_else(|| class.to_string())
-    }
-
-    /// Of each class that there is and that is something, how many pixels it has. With one class those count of
-    /// which at least half is it.
-    pub fn areas(&self) -> Result<Vec<(u8, usize)>, Error> {
-        let least = if self.count == 1 { 128 } else { 1 };
-        let strength = self.strength.mat().data_bytes()?;
-        let mut pixels = [0; MOST_CLASSES];
-        for (class, strength) in self.classes.mat().data_bytes()?.iter().zip(strength) {
-            pixels[usize::from(*class)] += usize::from(*strength >= least);
-        }
-        let all = (0..=u8::MAX).zip(pixels);
-        Ok(all.filter(|(class, pixels)| *pixels > 0 && self.background != Some(*class)).collect())
-    }
-
     /// Takes classes by their numbers.
     fn number(&mut self, values: &[f32], enlargement: &Enlargement) -> Result<(), Error> {
         // A number below zero, or none at all, is how some models say that they don't know.

@@ -5,8 +5,8 @@ use opencv::prelude::*;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{Codec, Encoded, Encoding, Image, Need, Size, Workbench};
-use crate::model::pictures::{Background, Mask, MaskDims, MaskForm, Segmenter, Task};
+use crate::frame::{Codec, Encoded, Encoding, Image, Mask, Need, Size, Workbench};
+use crate::model::pictures::{Background, MaskDims, MaskForm, Segmenter, Task};
 use crate::tensor::classification::Activation;
 use crate::tensor::image::{Geometry, Layout, Scratch};
 use crate::tensor::{Data, DataType};
@@ -62,7 +62,7 @@ fn one_class_in_the_pictures_own_size() {
         let mask = one(&segmenter(0, dims, &[]), fp32(shape, &values), size);
         assert_eq!((bytes(&mask.strength), mask.count, mask.background), (&expected[..], 1, None));
         assert_eq!(bytes(&mask.classes), [0; 35]);
-        assert_eq!(bytes(&mask.into_foreground().unwrap()), expected);
+        assert_eq!(bytes(&mask.foreground().unwrap()), expected);
     }
     let two = [&values[..], &[f32::NAN; 35]].concat();
     let geometry = [Geometry::identity(size), Geometry::identity(Size::new(70, 51))];
@@ -116,7 +116,7 @@ fn the_likeliest_of_several_classes() {
     assert_eq!(bytes(&beside.strength), bytes(&planes.strength));
     assert_eq!((beside.background, beside.areas().unwrap()), (None, vec![(0, 3), (1, 1)]));
     // Of what is something, how sure; of what is nothing, how unsure.
-    assert_eq!(bytes(&planes.into_foreground().unwrap()), [54, 232, 170, 128]);
+    assert_eq!(bytes(&planes.foreground().unwrap()), [54, 232, 170, 128]);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn maps_of_classes() {
     let mask = map.masks(std::slice::from_ref(&classes), &geometry).unwrap().remove(0);
     assert_eq!(bytes(&mask.classes), [0, 0, 1, 1, 2, 2, 9, 9, 2, 2, 2, 2]);
     assert_eq!((bytes(&mask.strength), mask.count), (&[255; 12][..], 256));
-    let foreground = mask.into_foreground().unwrap();
+    let foreground = mask.foreground().unwrap();
     assert_eq!(bytes(&foreground), [255, 255, 255, 255, 0, 0, 255, 255, 0, 0, 0, 0]);
     // Two pictures, which the first dimension counts.
     let maps = segmenter(0, &[-1, -1, -1], &[("form", "classes"), ("background", "none")]);
@@ -331,7 +331,7 @@ proptest! {
                 let known = mask.background.is_none() || !bytes(&mask.strength).contains(&0);
                 prop_assert!(known);
                 mask.areas().unwrap();
-                mask.into_foreground().unwrap();
+                mask.foreground().unwrap();
             }
         }
     }
