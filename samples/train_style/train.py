@@ -1,0 +1,265 @@
+"""Trains a network that paints video frames like a picture of yours, and puts it where the server finds it.
+
+    python samples/train_style/train.py painting.jpg samples/models/mine --content photos videos
+
+It learns from frames of any kind: a folder of holiday pictures or a few videos do. While it trains, OUT/NAME has
+
+    log.txt             the losses, and the time that is left
+    00500.png ...       what it makes of some frames by then: above as they are, below as painted
+    checkpoint.pt       to go on from with --resume, or to begin another painting with, by --from
+
+and in the end samples/models/mine has 1/model.pt and config.pbtxt. README.md beside this file says more.
+"""
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "export"))
+
+from data import Content, load
+from export import save
+from losses import Features, Style, content_loss, roughness
+from measure import clip, flicker, frames_per_second, still
+from network import Stylist
+
+# How far a piece is shifted, and how strong its noise is at most, to see whether the result stays the same.
+SHIFT = 16
+NOISE = 6 / 255
+# What is painted around a piece, and not looked at but for whether it stays the same: the network can tell where the
+# edges are, and would put there what the painting has and the frame has no place for.
+EDGE = 16
+# Steps in which it learns to copy the frame, before it learns to paint.
+COPYING = 150
+# The part of the training in which batch norms are as they will be later.
+SETTLED = 0.3
+EXAMPLES = 4
+
+CONFIG = """\
+# Paints a picture in the style of {style}.
+backend: "pytorch"
+max_batch_size: 0
+input [
+  {{
+    name: "image"
+    data_type: TYPE_FP32
+    dims: [ 1, 3, -1, -1 ]
+  }}
+]
+output [
+  {{
+    name: "painted"
+    data_type: TYPE_FP32
+    dims: [ 1, 3, -1, -1 ]
+  }}
+]
+
+parameters {{ key: "frameserve.task" value {{ string_value: "image" }} }}
+"""
+
+
+def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    training = Training(arguments)
+    if arguments.start:
+        training.begin_with(arguments.start)
+    if arguments.resume and training.checkpoint.exists():
+        training.resume()
+    training.run()
+    training.export()
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("painting", type=Path, help="the picture whose style is learned")
+    parser.add_argument("model", type=Path, help="the model's folder in the repository; its name is the model's")
+    parser.add_argument("--content", type=Path, nargs="+", required=True, metavar="PATH",
+                        help="pictures, videos, and folders of both, to learn with")
+    parser.add_argument("--out", type=Path, default=Path("out/styles"), help="for logs and samples (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="go on from this training's checkpoint, if there is one")
+    parser.add_argument("--from", dest="start", type=Path, metavar="CHECKPOINT",
+                        help="begin with what was learned for another painting, which takes a third of the steps")
+
+    looks = parser.add_argument_group("how it looks")
+    looks.add_argument("--likeness", type=float, default=0.2,
+                       help="more: nearer to the frame; less: nearer to the painting (%(default)s)")
+    looks.add_argument("--brush", type=int, default=360, metavar="PIXELS",
+                       help="the shorter side that the painting is made: more gives broader strokes (%(default)s)")
+    looks.add_argument("--frame", type=int, default=360, metavar="PIXELS",
+                       help="the shorter side of the frames that it will paint (%(default)s)")
+    looks.add_argument("--smooth", type=float, default=0.3, help="more: less grain (%(default)s)")
+    looks.add_argument("--calm", type=float, default=10.0, help="more: less flicker, and fewer details (%(default)s)")
+
+    work = parser.add_argument_group("how it is trained")
+    work.add_argument("--steps", type=int, default=6000, help="(%(default)s)")
+    work.add_argument("--batch", type=int, default=4, help="pieces of frames in each step (%(default)s)")
+    work.add_argument("--size", type=int, default=128, help="side of a piece, a multiple of 16 (%(default)s)")
+    work.add_argument("--rate", type=float, default=2e-3, help="learning rate at its highest (%(default)s)")
+    work.add_argument("--every", type=int, default=250, metavar="STEPS", help="between samples (%(default)s)")
+    work.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
+    work.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU (%(default)s)")
+    work.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    arguments = parser.parse_args()
+    if arguments.size % 16 or not 64 <= arguments.size <= arguments.frame - 2 * (EDGE + SHIFT):
+        parser.error(f"--size {arguments.size}: a multiple of 16 from 64 to {arguments.frame - 2 * (EDGE + SHIFT)}, "
+                     f"which is --frame less {2 * (EDGE + SHIFT)}")
+    return arguments
+
+
+class Training:
+    def __init__(self, arguments: argparse.Namespace):
+        self.arguments = arguments
+        self.folder = arguments.out / arguments.model.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = self.folder / "checkpoint.pt"
+        self.random = np.random.default_rng(arguments.seed)
+        self.content = Content(arguments.content, arguments.frame)
+        self.features = Features().to(arguments.device)
+        painting = load(arguments.painting, arguments.brush)[None].to(arguments.device) / 255
+        self.style = Style(self.features, painting)
+        self.network = Stylist().to(arguments.device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))
+        self.step = 0
+        self.copying = COPYING
+
+    def begin_with(self, path: Path) -> None:
+        self.network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["network"])
+        self.copying = 0
+
+    def resume(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        self.copying = 0
+        self.random = np.random.default_rng([self.arguments.seed, self.step])
+
+    def run(self) -> None:
+        steps, every = self.arguments.steps, self.arguments.every
+        for self.copying in range(self.copying, 0, -1):
+            self.learn(self.arguments.rate)
+        self.copying = 0
+        began, first = time.monotonic(), self.step
+        while self.step < steps:
+            losses = self.learn(self.rate())
+            self.step += 1
+            if self.step % 50 == 0:
+                pace = (time.monotonic() - began) / (self.step - first)
+                self.log(losses, pace)
+            if self.step % every == 0 or self.step == steps:
+                self.save_checkpoint()
+                self.show()
+
+    def rate(self) -> float:
+        """Up over the first steps, then down along half a wave."""
+        done = self.step / self.arguments.steps
+        return self.arguments.rate * min(1, (self.step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * done) + 0.005)
+
+    def learn(self, rate: float) -> dict[str, Tensor]:
+        arguments = self.arguments
+        self.network.train()
+        if self.step >= arguments.steps * (1 - SETTLED):
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+
+        size = arguments.size + 2 * (EDGE + SHIFT)
+        wide = self.content.batch(arguments.batch, size, self.random).to(arguments.device)
+        across, down = (int(x) for x in self.random.integers(-SHIFT, SHIFT + 1, 2))
+        frames = moved(wide, 0, 0)
+        others = moved(wide, across, down)
+        noise = torch.rand(arguments.batch, 1, 1, 1, device=arguments.device) * NOISE
+        others = (others + torch.randn_like(others) * noise).clamp(0, 1)
+        painted, others = self.network(torch.cat([frames, others])).chunk(2)
+        if self.copying:
+            losses = {"copy": (painted - frames).square().mean()}
+        else:
+            top, left = (int(x) for x in self.random.integers(EDGE // 2, EDGE * 3 // 2, 2))
+            losses = self.losses(frames[:, :, top:, left:], painted[:, :, top:, left:])
+            losses["flicker"] = apart(painted, others, across, down) * arguments.calm
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        return losses
+
+    def losses(self, frames: Tensor, painted: Tensor) -> dict[str, Tensor]:
+        size = self.arguments.size
+        painted = painted[:, :, :size, :size]
+        seen = self.features(painted)
+        with torch.no_grad():
+            wanted = self.features(frames[:, :, :size, :size])
+        return {
+            "style": self.style.loss(painted, seen),
+            "content": content_loss(seen, wanted) * self.arguments.likeness,
+            "roughness": roughness(painted) * self.arguments.smooth,
+        }
+
+    def log(self, losses: dict[str, Tensor], pace: float) -> None:
+        left = pace * (self.arguments.steps - self.step) / 60
+        parts = "  ".join(f"{name} {float(loss.detach()):.3f}" for name, loss in losses.items())
+        line = f"{self.step:6}/{self.arguments.steps}  {parts}  {pace:.2f} s a step, {left:.0f} min left"
+        print(line, flush=True)
+        with open(self.folder / "log.txt", "a") as file:
+            file.write(line + "\n")
+
+    def save_checkpoint(self) -> None:
+        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        unfinished = self.checkpoint.with_suffix(".new")
+        torch.save(state, unfinished)
+        unfinished.replace(self.checkpoint)
+
+    @torch.no_grad()
+    def show(self) -> None:
+        self.network.eval()
+        rows = []
+        for frame in self.content.examples(EXAMPLES):
+            painted = self.network(frame.to(self.arguments.device)).cpu()
+            rows.append(torch.cat([frame, painted], 2)[0])
+        width = min(row.shape[2] for row in rows)
+        sheet = torch.cat([row[:, :, :width] for row in rows], 2)
+        Image.fromarray((sheet.permute(1, 2, 0) * 255).round().byte().numpy()).save(self.folder / f"{self.step:05}.png")
+
+    def export(self) -> None:
+        """Writes the model, and says how big, fast and calm it is."""
+        folder = self.arguments.model
+        path = folder / "1/model.pt"
+        network = self.network.cpu().eval()
+        # Scripted, since sizes that a trace has seen would stay.
+        save(torch.jit.script(network), torch.rand(1, 3, 123, 161), path)
+        (folder / "config.pbtxt").write_text(CONFIG.format(style=self.arguments.painting.stem))
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+        print(f"frames of 640x360 in a second, on one CPU thread: {frames_per_second(path):.1f}")
+        scenes = [flicker(network, still(frame)) for frame in self.content.examples(EXAMPLES)]
+        print("flicker of still scenes with a camera's noise: " + ", ".join(f"{scene:.2f}" for scene in scenes))
+        for video in self.content.videos:
+            print(f"flicker of {video.name}: {flicker(network, clip(video, self.arguments.frame)):.2f}")
+
+
+def moved(wide: Tensor, across: int, down: int) -> Tensor:
+    """The middle of pieces that are SHIFT wider on every side, moved."""
+    height, width = (side - 2 * SHIFT for side in wide.shape[2:])
+    return wide[:, :, SHIFT + down :, SHIFT + across :][:, :, :height, :width]
+
+
+def apart(painted: Tensor, others: Tensor, across: int, down: int) -> Tensor:
+    """How much the paintings of moved and noisy frames differ from the equally moved paintings, where both are."""
+    height, width = painted.shape[2:]
+    here = painted[:, :, max(down, 0) : height + min(down, 0), max(across, 0) : width + min(across, 0)]
+    there = others[:, :, max(-down, 0) : height + min(-down, 0), max(-across, 0) : width + min(-across, 0)]
+    return (here - there).square().mean()
+
+
+if __name__ == "__main__":
+    main()
