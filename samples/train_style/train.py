@@ -25,10 +25,11 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "export"))
 
 from data import Content, load
-from export import save
-from losses import Features, Style, content_loss, roughness
+from export import check_same, save
+from losses import Features, Style, content_loss, roughness, tone_loss
 from measure import clip, flicker, frames_per_second, still
 from network import Stylist
+from slim import slim
 
 # How far a piece is shifted, and how strong its noise is at most, to see whether the result stays the same.
 SHIFT = 16
@@ -50,14 +51,14 @@ input [
   {{
     name: "image"
     data_type: TYPE_FP32
-    dims: [ 1, 3, -1, -1 ]
+    dims: [ -1, 3, -1, -1 ]
   }}
 ]
 output [
   {{
     name: "painted"
     data_type: TYPE_FP32
-    dims: [ 1, 3, -1, -1 ]
+    dims: [ -1, 3, -1, -1 ]
   }}
 ]
 
@@ -92,6 +93,7 @@ def parse() -> argparse.Namespace:
     looks = parser.add_argument_group("how it looks")
     looks.add_argument("--likeness", type=float, default=0.2,
                        help="more: nearer to the frame; less: nearer to the painting (%(default)s)")
+    looks.add_argument("--tone", type=float, default=0.5, help="more: light stays light, dark dark (%(default)s)")
     looks.add_argument("--brush", type=int, default=360, metavar="PIXELS",
                        help="the shorter side that the painting is made: more gives broader strokes (%(default)s)")
     looks.add_argument("--frame", type=int, default=360, metavar="PIXELS",
@@ -148,13 +150,13 @@ class Training:
         for self.copying in range(self.copying, 0, -1):
             self.learn(self.arguments.rate)
         self.copying = 0
-        began, first = time.monotonic(), self.step
+        began = time.monotonic()
         while self.step < steps:
             losses = self.learn(self.rate())
             self.step += 1
             if self.step % 50 == 0:
-                pace = (time.monotonic() - began) / (self.step - first)
-                self.log(losses, pace)
+                began, before = time.monotonic(), began
+                self.log(losses, (began - before) / 50)
             if self.step % every == 0 or self.step == steps:
                 self.save_checkpoint()
                 self.show()
@@ -199,10 +201,12 @@ class Training:
         painted = painted[:, :, :size, :size]
         seen = self.features(painted)
         with torch.no_grad():
-            wanted = self.features(frames[:, :, :size, :size])
+            frames = frames[:, :, :size, :size]
+            wanted = self.features(frames)
         return {
             "style": self.style.loss(painted, seen),
             "content": content_loss(seen, wanted) * self.arguments.likeness,
+            "tone": tone_loss(painted, frames) * self.arguments.tone,
             "roughness": roughness(painted) * self.arguments.smooth,
         }
 
@@ -237,7 +241,10 @@ class Training:
         path = folder / "1/model.pt"
         network = self.network.cpu().eval()
         # Scripted, since sizes that a trace has seen would stay.
-        save(torch.jit.script(network), torch.rand(1, 3, 123, 161), path)
+        example = torch.rand(1, 3, 123, 161)
+        save(torch.jit.script(network), example, path)
+        slim(path)
+        check_same(network, torch.jit.load(str(path)), example)
         (folder / "config.pbtxt").write_text(CONFIG.format(style=self.arguments.painting.stem))
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
         print(f"frames of 640x360 in a second, on one CPU thread: {frames_per_second(path):.1f}")
