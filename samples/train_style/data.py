@@ -57,8 +57,8 @@ class Content:
         # A video counts as much as another, however long they are; pictures count as the frames of one.
         self.sources = [source for source in [*sources, pictures] if source]
         if not self.sources:
-            looked_at = ", ".join(map(str, folders))
-            raise SystemExit(f"no pictures ({' '.join(sorted(PICTURES))}) and no videos ({' '.join(sorted(VIDEOS))}) in {looked_at}")
+            known = " ".join(sorted(PICTURES | VIDEOS))
+            raise SystemExit(f"nothing to learn with in {', '.join(map(str, folders))}: expected are {known}")
 
     def batch(self, count: int, size: int, random: np.random.Generator) -> Tensor:
         """`count` pieces [3, size, size] from 0 to 1, some of them mirrored, brighter or darker."""
