@@ -15,6 +15,8 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from export import check_same, save
 from losses import Features, Style, content_loss, roughness, tone_loss
 from measure import clip, flicker, frames_per_second, still
 from network import Stylist
+from options import parse
 from slim import slim
 
 # How far a piece is shifted, and how strong its noise is at most, to see whether the result stays the same.
@@ -67,7 +70,7 @@ parameters {{ key: "frameserve.task" value {{ string_value: "image" }} }}
 
 
 def main() -> None:
-    arguments = parse()
+    arguments = parse(__doc__, EDGE + SHIFT)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     training = Training(arguments)
@@ -77,44 +80,6 @@ def main() -> None:
         training.resume()
     training.run()
     training.export()
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("painting", type=Path, help="the picture whose style is learned")
-    parser.add_argument("model", type=Path, help="the model's folder in the repository; its name is the model's")
-    parser.add_argument("--content", type=Path, nargs="+", required=True, metavar="PATH",
-                        help="pictures, videos, and folders of both, to learn with")
-    parser.add_argument("--out", type=Path, default=Path("out/styles"), help="for logs and samples (%(default)s)")
-    parser.add_argument("--resume", action="store_true", help="go on from this training's checkpoint, if there is one")
-    parser.add_argument("--from", dest="start", type=Path, metavar="CHECKPOINT",
-                        help="begin with what was learned for another painting, which takes a third of the steps")
-
-    looks = parser.add_argument_group("how it looks")
-    looks.add_argument("--likeness", type=float, default=0.2,
-                       help="more: nearer to the frame; less: nearer to the painting (%(default)s)")
-    looks.add_argument("--tone", type=float, default=0.5, help="more: light stays light, dark dark (%(default)s)")
-    looks.add_argument("--brush", type=int, default=360, metavar="PIXELS",
-                       help="the shorter side that the painting is made: more gives broader strokes (%(default)s)")
-    looks.add_argument("--frame", type=int, default=360, metavar="PIXELS",
-                       help="the shorter side of the frames that it will paint (%(default)s)")
-    looks.add_argument("--smooth", type=float, default=0.3, help="more: less grain (%(default)s)")
-    looks.add_argument("--calm", type=float, default=10.0, help="more: less flicker, and fewer details (%(default)s)")
-
-    work = parser.add_argument_group("how it is trained")
-    work.add_argument("--steps", type=int, default=6000, help="(%(default)s)")
-    work.add_argument("--batch", type=int, default=4, help="pieces of frames in each step (%(default)s)")
-    work.add_argument("--size", type=int, default=128, help="side of a piece, a multiple of 16 (%(default)s)")
-    work.add_argument("--rate", type=float, default=2e-3, help="learning rate at its highest (%(default)s)")
-    work.add_argument("--every", type=int, default=250, metavar="STEPS", help="between samples (%(default)s)")
-    work.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
-    work.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU (%(default)s)")
-    work.add_argument("--seed", type=int, default=0, help="(%(default)s)")
-    arguments = parser.parse_args()
-    if arguments.size % 16 or not 64 <= arguments.size <= arguments.frame - 2 * (EDGE + SHIFT):
-        parser.error(f"--size {arguments.size}: a multiple of 16 from 64 to {arguments.frame - 2 * (EDGE + SHIFT)}, "
-                     f"which is --frame less {2 * (EDGE + SHIFT)}")
-    return arguments
 
 
 class Training:
@@ -131,28 +96,28 @@ class Training:
         self.network = Stylist().to(arguments.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))
         self.step = 0
-        self.copying = COPYING
+        self.fresh = True
 
     def begin_with(self, path: Path) -> None:
         self.network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["network"])
-        self.copying = 0
+        self.fresh = False
 
     def resume(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
-        self.copying = 0
+        self.fresh = False
         self.random = np.random.default_rng([self.arguments.seed, self.step])
 
     def run(self) -> None:
         steps, every = self.arguments.steps, self.arguments.every
-        for self.copying in range(self.copying, 0, -1):
-            self.learn(self.arguments.rate)
-        self.copying = 0
+        if self.fresh:
+            for _ in range(COPYING):
+                self.learn(self.arguments.rate, self.copying)
         began = time.monotonic()
         while self.step < steps:
-            losses = self.learn(self.rate())
+            losses = self.learn(self.rate(), self.painting)
             self.step += 1
             if self.step % 50 == 0:
                 began, before = time.monotonic(), began
@@ -166,28 +131,13 @@ class Training:
         done = self.step / self.arguments.steps
         return self.arguments.rate * min(1, (self.step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * done) + 0.005)
 
-    def learn(self, rate: float) -> dict[str, Tensor]:
-        arguments = self.arguments
+    def learn(self, rate: float, judge: Callable[["Views"], dict[str, Tensor]]) -> dict[str, Tensor]:
         self.network.train()
-        if self.step >= arguments.steps * (1 - SETTLED):
+        if self.step >= self.arguments.steps * (1 - SETTLED):
             for module in self.network.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
-
-        size = arguments.size + 2 * (EDGE + SHIFT)
-        wide = self.content.batch(arguments.batch, size, self.random).to(arguments.device)
-        across, down = (int(x) for x in self.random.integers(-SHIFT, SHIFT + 1, 2))
-        frames = moved(wide, 0, 0)
-        others = moved(wide, across, down)
-        noise = torch.rand(arguments.batch, 1, 1, 1, device=arguments.device) * NOISE
-        others = (others + torch.randn_like(others) * noise).clamp(0, 1)
-        painted, others = self.network(torch.cat([frames, others])).chunk(2)
-        if self.copying:
-            losses = {"copy": (painted - frames).square().mean()}
-        else:
-            top, left = (int(x) for x in self.random.integers(EDGE // 2, EDGE * 3 // 2, 2))
-            losses = self.losses(frames[:, :, top:, left:], painted[:, :, top:, left:])
-            losses["flicker"] = apart(painted, others, across, down) * arguments.calm
+        losses = judge(self.views())
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
@@ -196,18 +146,33 @@ class Training:
         self.optimizer.step()
         return losses
 
-    def losses(self, frames: Tensor, painted: Tensor) -> dict[str, Tensor]:
-        size = self.arguments.size
-        painted = painted[:, :, :size, :size]
+    def views(self) -> "Views":
+        arguments = self.arguments
+        size = arguments.size + 2 * (EDGE + SHIFT)
+        wide = self.content.batch(arguments.batch, size, self.random).to(arguments.device)
+        across, down = (int(x) for x in self.random.integers(-SHIFT, SHIFT + 1, 2))
+        frames, others = moved(wide, 0, 0), moved(wide, across, down)
+        noise = torch.rand(arguments.batch, 1, 1, 1, device=arguments.device) * NOISE
+        others = (others + torch.randn_like(others) * noise).clamp(0, 1)
+        painted, others = self.network(torch.cat([frames, others])).chunk(2)
+        return Views(frames, painted, others, across, down)
+
+    def copying(self, views: "Views") -> dict[str, Tensor]:
+        return {"copy": (views.painted - views.frames).square().mean()}
+
+    def painting(self, views: "Views") -> dict[str, Tensor]:
+        # Not always the same piece, so that all pixels count alike in what sees only every other one.
+        size, (top, left) = self.arguments.size, self.random.integers(EDGE // 2, EDGE * 3 // 2, 2)
+        frames, painted = (x[:, :, top : top + size, left : left + size] for x in (views.frames, views.painted))
         seen = self.features(painted)
         with torch.no_grad():
-            frames = frames[:, :, :size, :size]
             wanted = self.features(frames)
         return {
             "style": self.style.loss(painted, seen),
             "content": content_loss(seen, wanted) * self.arguments.likeness,
             "tone": tone_loss(painted, frames) * self.arguments.tone,
             "roughness": roughness(painted) * self.arguments.smooth,
+            "flicker": views.apart() * self.arguments.calm,
         }
 
     def log(self, losses: dict[str, Tensor], pace: float) -> None:
@@ -254,18 +219,29 @@ class Training:
             print(f"flicker of {video.name}: {flicker(network, clip(video, self.arguments.frame)):.2f}")
 
 
+@dataclass
+class Views:
+    """Pieces of frames, what is painted for them, and what is painted for the same ones moved and with noise."""
+
+    frames: Tensor
+    painted: Tensor
+    others: Tensor
+    across: int
+    down: int
+
+    def apart(self) -> Tensor:
+        """How much the paintings differ, where both are."""
+        across, down = self.across, self.down
+        height, width = self.painted.shape[2:]
+        here = self.painted[:, :, max(down, 0) : height + min(down, 0), max(across, 0) : width + min(across, 0)]
+        there = self.others[:, :, max(-down, 0) : height + min(-down, 0), max(-across, 0) : width + min(-across, 0)]
+        return (here - there).square().mean()
+
+
 def moved(wide: Tensor, across: int, down: int) -> Tensor:
     """The middle of pieces that are SHIFT wider on every side, moved."""
     height, width = (side - 2 * SHIFT for side in wide.shape[2:])
     return wide[:, :, SHIFT + down :, SHIFT + across :][:, :, :height, :width]
-
-
-def apart(painted: Tensor, others: Tensor, across: int, down: int) -> Tensor:
-    """How much the paintings of moved and noisy frames differ from the equally moved paintings, where both are."""
-    height, width = painted.shape[2:]
-    here = painted[:, :, max(down, 0) : height + min(down, 0), max(across, 0) : width + min(across, 0)]
-    there = others[:, :, max(-down, 0) : height + min(-down, 0), max(-across, 0) : width + min(-across, 0)]
-    return (here - there).square().mean()
 
 
 if __name__ == "__main__":
