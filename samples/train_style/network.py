@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # What is repeated around the picture and cut off again, so that the convolutions' zeros stay out of sight.
-MARGIN = 16
+MARGIN = 32
 # The network halves a picture three times.
 STRIDE = 8
 
@@ -19,11 +19,12 @@ STRIDE = 8
 class Stylist(nn.Module):
     """Pictures [n, 3, height, width], RGB from 0 to 1, to pictures of the same size, whatever that is."""
 
-    margin: Final[int] = MARGIN
+    margin: Final[int]
     stride: Final[int] = STRIDE
 
-    def __init__(self, half: int = 16, quarter: int = 32, eighth: int = 64):
+    def __init__(self, margin: int = MARGIN, half: int = 16, quarter: int = 32, eighth: int = 64):
         super().__init__()
+        self.margin = margin
         self.to_half = convolution(3, half, size=5, stride=2)
         self.to_quarter = convolution(half, quarter, stride=2)
         self.to_eighth = convolution(quarter, eighth, stride=2)

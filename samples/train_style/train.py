@@ -93,7 +93,7 @@ class Training:
         self.features = Features().to(arguments.device)
         painting = load(arguments.painting, arguments.brush)[None].to(arguments.device) / 255
         self.style = Style(self.features, painting)
-        self.network = Stylist().to(arguments.device)
+        self.network = Stylist(margin=EDGE).to(arguments.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))
         self.step = 0
         self.fresh = True
@@ -150,7 +150,9 @@ class Training:
         arguments = self.arguments
         size = arguments.size + 2 * (EDGE + SHIFT)
         wide = self.content.batch(arguments.batch, size, self.random).to(arguments.device)
-        across, down = (int(x) for x in self.random.integers(-SHIFT, SHIFT + 1, 2))
+        # Every other time nothing moves: the noise of a camera alone is much less, and must not drown.
+        furthest = SHIFT * int(self.random.integers(2))
+        across, down = (int(x) for x in self.random.integers(-furthest, furthest + 1, 2))
         frames, others = moved(wide, 0, 0), moved(wide, across, down)
         noise = torch.rand(arguments.batch, 1, 1, 1, device=arguments.device) * NOISE
         others = (others + torch.randn_like(others) * noise).clamp(0, 1)
@@ -189,12 +191,17 @@ class Training:
         torch.save(state, unfinished)
         unfinished.replace(self.checkpoint)
 
+    def trained(self) -> Stylist:
+        network = Stylist().to(self.arguments.device).eval()
+        network.load_state_dict(self.network.state_dict())
+        return network
+
     @torch.no_grad()
     def show(self) -> None:
-        self.network.eval()
+        network = self.trained()
         rows = []
         for frame in self.content.examples(EXAMPLES):
-            painted = self.network(frame.to(self.arguments.device)).cpu()
+            painted = network(frame.to(self.arguments.device)).cpu()
             rows.append(torch.cat([frame, painted], 2)[0])
         width = min(row.shape[2] for row in rows)
         sheet = torch.cat([row[:, :, :width] for row in rows], 2)
@@ -204,7 +211,7 @@ class Training:
         """Writes the model, and says how big, fast and calm it is."""
         folder = self.arguments.model
         path = folder / "1/model.pt"
-        network = self.network.cpu().eval()
+        network = self.trained().cpu()
         # Scripted, since sizes that a trace has seen would stay.
         example = torch.rand(1, 3, 123, 161)
         save(torch.jit.script(network), example, path)
