@@ -21,9 +21,16 @@ pub const KIND: StageKind = StageKind {
         NAME,
         Param::new("opacity", Range::Number(0.0, 1.0), "How much the colors cover.").or("0.5"),
         Param::new(
+            "show",
+            Range::Choice(&["colors", "cutout"]),
+            "What is given back: the classes in color, or what is no background, on `color`.",
+        )
+        .or("colors"),
+        Param::new(
             "color",
             Range::Color,
-            "The color of a model's only class; several have colors of their own.",
+            "The color of a model's only class, where several have colors of their own; of a cutout, what is put in \
+             place of the background.",
         )
         .or("green"),
     ],
