@@ -274,7 +274,8 @@ impl Pipeline {
                 return Err(Error::Cancelled);
             }
             let begin = Instant::now();
-            let size = step.output_size(frame.image.size())?;
+            // Of a stage that had a model look: the model may be gone since, and its answer still counts.
+            let size = step.stage.output_size(frame.image.size())?;
             self.limits.check_pixels(step.name, size.width, size.height)?;
             worker.apply(frame, scratch)?;
             if step.asks.is_some() {
