@@ -7,11 +7,11 @@ features = $(shell [ -z "$$LIBTORCH" ] && grep -qsx none .deps/libtorch/kind && 
 .DEFAULT_GOAL := help
 # The order in which a target names what it needs is the order in which it has to happen; cargo is parallel itself.
 .NOTPARALLEL:
-.PHONY: help setup setup-build setup-run setup-test build demo test checks bench fuzz lint clean-out
+.PHONY: help setup setup-build setup-run setup-test build demo demo-style demo-detect test checks bench fuzz lint clean-out
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | \
-	  while IFS='|' read -r target says; do printf '  make %-10s %s\n' "$$target" "$$says"; done
+	  while IFS='|' read -r target says; do printf '  make %-12s %s\n' "$$target" "$$says"; done
 
 setup: ## what building and the demo need, and the sample models (4 GB); TORCH=cuda or TORCH=none for another libtorch
 	@scripts/setup run models
@@ -30,6 +30,12 @@ build: setup-build ## the programs, into target/release
 
 demo: setup-run build ## stream a video through the server and show what comes back, in out/
 	@scripts/demo
+
+demo-style: setup-run build ## the same, painted by a model in the style of Hokusai's Great Wave
+	@scripts/demo style
+
+demo-detect: setup build ## faces are found, followed and drawn, and written as JSON Lines
+	@scripts/demo detect
 
 test: setup-test checks ## everything that a change has to pass
 	$(cargo) test $(features)

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::frame::{PixelFormat, Size};
 use crate::limits::Limits;
 use crate::model::repository::Repository;
-use crate::model::{Backends, Control, DeviceChoice};
+use crate::model::{Backends, Control, DeviceChoice, Precision};
 use crate::pipeline::models::NoModels;
 use crate::pipeline::names::Names;
 
@@ -52,6 +52,8 @@ pub struct Models {
     pub control: Control,
     /// Where they run.
     pub device: DeviceChoice,
+    /// What TorchScript's models compute with that do not say.
+    pub precision: Precision,
     /// What can run them.
     pub backends: Backends,
 }
@@ -152,6 +154,7 @@ impl Config {
         }
         Repository::new(self.models.repositories.clone())?;
         self.models.device.devices()?;
+        self.models.backends.clone().with_precision(self.models.precision)?;
         crate::pipeline::Pipeline::parse(&self.default_pipeline, &self.pipelines, limits)?;
         for (_, named) in self.pipelines.iter() {
             crate::pipeline::Pipeline::new(named.stages.clone(), limits, &NoModels)?;

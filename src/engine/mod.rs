@@ -70,7 +70,7 @@ impl Engine {
             .map_err(|error| Error::Internal(format!("threads can't be started: {error}")))?;
         let piped = PipedModel::all(&config.pipelines);
         let means = Means {
-            backends: config.models.backends.clone(),
+            backends: config.models.backends.clone().with_precision(config.models.precision)?,
             devices: config.models.device.devices()?,
             cpu_only: config.models.device == DeviceChoice::Cpu,
             cpu_instances: config.threads,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::device::Device;
 use super::identity::Identity;
+use super::precision::Precision;
 use super::settings::Settings;
 use crate::error::Error;
 use crate::tensor::Tensor;
@@ -61,6 +62,17 @@ impl Backends {
         self
     }
 
+    /// The same, where TorchScript's models that do not say compute with this precision.
+    pub fn with_precision(self, precision: Precision) -> Result<Self, Error> {
+        if precision == Precision::Fp32 {
+            return Ok(self);
+        }
+        #[cfg(feature = "torch")]
+        return Ok(self.with("pytorch", super::torch::TorchScript { precision }));
+        #[cfg(not(feature = "torch"))]
+        Err(Error::Unsupported(format!("--precision {precision}: this program was built without libtorch")))
+    }
+
     /// The one of this name.
     pub fn find(&self, name: &str) -> Option<&Arc<dyn Backend>> {
         self.0.get(name)
@@ -76,7 +88,7 @@ impl Default for Backends {
     fn default() -> Self {
         let backends = Backends(BTreeMap::new()).with("identity", Identity);
         #[cfg(feature = "torch")]
-        let backends = backends.with("pytorch", super::torch::TorchScript);
+        let backends = backends.with("pytorch", super::torch::TorchScript::default());
         backends
     }
 }

@@ -7,6 +7,7 @@ pub mod device;
 mod identity;
 mod instance;
 pub mod pictures;
+mod precision;
 pub mod registry;
 pub mod repository;
 pub mod settings;
@@ -20,6 +21,7 @@ use std::sync::LazyLock;
 
 pub use backend::{Backend, Backends, Inputs, Model, Opened, Outputs};
 pub use device::{Device, DeviceChoice};
+pub use precision::Precision;
 pub use registry::{Control, Registry};
 pub use settings::Settings;
 pub use signature::{Port, Signature};

@@ -159,10 +159,30 @@ fn configurations_that_do_not_fit_the_graph() {
 }
 
 #[test]
+fn a_model_computes_with_16_bits_where_it_is_told_to() {
+    let with = |precision: &str| {
+        let mut settings = settings("network", &["x FP32 3,8,8"], &["y FP32 5"], 8);
+        settings.parameters.insert("PRECISION".into(), precision.into());
+        let outputs = load(&settings).unwrap().infer(&[picture(2)]).unwrap().remove(0);
+        values(&outputs[0])
+    };
+    let exact = with("fp32");
+    for (precision, tolerance) in [("fp16", 1e-2), ("bf16", 3e-2)] {
+        let found = with(precision);
+        let scale = exact.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let pairs = exact.iter().zip(&found);
+        let worst = pairs.map(|(exact, found)| (exact - found).abs() / scale).fold(0.0, f32::max);
+        assert!(worst > 0.0, "{precision} is as exact as fp32, and can't be what was computed with");
+        assert!(worst < tolerance, "{precision}: {worst}");
+    }
+}
+
+#[test]
 fn parameters_are_checked() {
     for (key, value, says) in [
         ("INTRA_OP_THREAD_COUNT", "0", "`0`, not a number from 1 to 1024"),
         ("INTRA_OP_THREAD_COUNT", "two", "`two`, not a number"),
+        ("PRECISION", "fp8", "`fp8`, not fp32, fp16 or bf16"),
         ("INFERENCE_MODE", "yes", "INFERENCE_MODE is `yes`, neither true nor false"),
     ] {
         let mut settings = settings("same", &["x FP32 1"], &["y FP32 1"], 0);
@@ -439,12 +459,13 @@ fn picture(rows: usize) -> Inputs {
     inputs(&[fp32(&[rows, 3, 8, 8], &values)])
 }
 
+fn values(tensor: &Tensor) -> Vec<f32> {
+    let bytes = tensor.bytes().unwrap();
+    bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
+}
+
 fn close(one: &Tensor, other: &Tensor) {
     assert_eq!(one.shape(), other.shape());
-    let values = |tensor: &Tensor| {
-        let bytes = tensor.bytes().unwrap().clone();
-        bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect::<Vec<_>>()
-    };
     for (one, other) in values(one).into_iter().zip(values(other)) {
         // A GPU may multiply with fewer bits.
         assert!((one - other).abs() < 1e-3, "{one} {other}");

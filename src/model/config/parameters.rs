@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{PYTORCH, quoted, refused};
 use crate::error::Error;
+use crate::model::Precision;
 use crate::proto::inference::ModelConfig;
 
 /// What those begin with that say what the model makes of pictures.
@@ -17,6 +18,9 @@ const UNOPTIMIZED: &str = "DISABLE_OPTIMIZED_EXECUTION";
 
 /// Whether it is run without what only training needs.
 const INFERENCE: &str = "INFERENCE_MODE";
+
+/// What its numbers of 32 bits are computed with.
+const PRECISION: &str = "PRECISION";
 
 /// Parameters of Triton's backend that change how a graph is run, and not what comes out.
 const HINTS: &[&str] = &[
@@ -77,6 +81,7 @@ fn is_torchscripts(key: &str, value: &str) -> Result<bool, Error> {
             let fits = count.is_some_and(|count| (1..=MAX_THREADS).contains(&count));
             (fits, format!("it must be from 1 to {MAX_THREADS}"))
         }
+        PRECISION => (value.parse::<Precision>().is_ok(), "it must be fp32, fp16 or bf16".into()),
         UNOPTIMIZED | INFERENCE => (["true", "false"].contains(&value), "it must be true or false".into()),
         _ => return Ok(false),
     };

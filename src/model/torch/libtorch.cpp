@@ -97,8 +97,12 @@ struct Module {
   std::vector<const char *> return_names;
   bool returns_known = true;
   bool keeps_state = false;
+  // What stands in for 32-bit floats while it runs.
+  std::optional<at::ScalarType> computes;
 
   Module(const char *path, at::Device on) : module(jit::load(path, on)), device(on) { module.eval(); }
+  bool narrows(at::ScalarType type) const { return computes && type == at::kFloat; }
+  bool widens(at::ScalarType type) const { return computes && type == *computes; }
   const char *keep(std::string text) { return texts.emplace_back(std::move(text)).c_str(); }
 };
 
@@ -243,16 +247,21 @@ at::Tensor tensor_of(const Input &input, at::Device device) {
   return tensor;
 }
 
-at::IValue list_of(const Call &call, at::Device device) {
+at::Tensor tensor_for(const Module &module, const Input &input) {
+  auto tensor = tensor_of(input, module.device);
+  return module.narrows(tensor.scalar_type()) ? tensor.to(*module.computes) : tensor;
+}
+
+at::IValue list_of(const Module &module, const Call &call) {
   c10::List<at::Tensor> list;
-  for (size_t i = 0; i < call.count; i++) list.push_back(tensor_of(call.inputs[i], device));
+  for (size_t i = 0; i < call.count; i++) list.push_back(tensor_for(module, call.inputs[i]));
   return list;
 }
 
-at::IValue dict_of(const Call &call, at::Device device) {
+at::IValue dict_of(const Module &module, const Call &call) {
   c10::Dict<std::string, at::Tensor> dict;
   for (size_t i = 0; i < call.count; i++)
-    dict.insert(call.inputs[i].name, tensor_of(call.inputs[i], device));
+    dict.insert(call.inputs[i].name, tensor_for(module, call.inputs[i]));
   return dict;
 }
 
@@ -265,11 +274,11 @@ std::vector<at::IValue> arguments_of(const Module &module, const Call &call) {
       TORCH_CHECK(module.defaults[i], "forward's argument `", module.arguments[i].name, "` was not given");
       values.push_back(*module.defaults[i]);
     } else if (call.takes == LIST) {
-      values.push_back(list_of(call, module.device));
+      values.push_back(list_of(module, call));
     } else if (call.takes == DICT) {
-      values.push_back(dict_of(call, module.device));
+      values.push_back(dict_of(module, call));
     } else {
-      values.push_back(tensor_of(*input, module.device));
+      values.push_back(tensor_for(module, *input));
     }
   }
   return values;
@@ -296,7 +305,8 @@ void flatten(const std::string &name, const at::IValue &value, std::vector<Value
   }
 }
 
-void give(Results &into, const std::string &name, at::Tensor tensor) {
+void give(Results &into, const Module &module, const std::string &name, at::Tensor tensor) {
+  if (tensor.defined() && module.widens(tensor.scalar_type())) tensor = tensor.to(at::kFloat);
   const char *type = into.keep(tensor.defined() ? c10::toString(tensor.scalar_type()) : "an undefined tensor");
   const char *known_as = name.empty() ? nullptr : into.keep(name);
   bool plain = tensor.defined() && tensor.layout() == at::kStrided && !tensor.is_quantized();
@@ -314,13 +324,13 @@ void give(Results &into, const std::string &name, at::Tensor tensor) {
                           host.sizes().size(), host.data_ptr(), host.nbytes()});
 }
 
-void give_all(Results &into, at::IValue value) {
+void give_all(Results &into, const Module &module, at::IValue value) {
   std::vector<Value> values;
   flatten("", value, values);
   value = at::IValue();
   for (auto &[name, element] : values) {
     if (element.isTensor()) {
-      give(into, name, std::move(element).toTensor());
+      give(into, module, name, std::move(element).toTensor());
     } else {
       const char *known_as = name.empty() ? nullptr : into.keep(name);
       into.outputs.push_back({known_as, into.keep(element.tagKind()), -1, nullptr, 0, nullptr, 0});
@@ -357,7 +367,13 @@ void run(const Module &module, const Call &call, Results &into) {
   jit::GraphOptimizerEnabledGuard optimize(call.optimized);
   OnStream on_stream(module.device, call.stream);
   auto method = module.module.get_method("forward");
-  give_all(into, method(arguments_of(module, call)));
+  give_all(into, module, method(arguments_of(module, call)));
+}
+
+// Numbers that are no floats stay: they count, or point at something.
+template <typename Tensors> void narrow(const Tensors &tensors, at::ScalarType type) {
+  for (at::Tensor tensor : tensors)
+    if (tensor.is_floating_point()) tensor.set_data(tensor.to(type));
 }
 
 double difference(const at::Tensor &one, const at::Tensor &other) {
@@ -375,11 +391,18 @@ extern "C" {
 
 void frameserve_torch_text_free(char *text) { std::free(text); }
 
-char *frameserve_torch_load(const char *path, int32_t device, Module **into) {
+// `computes` is the type to compute with in place of 32-bit floats, or -1.
+char *frameserve_torch_load(const char *path, int32_t device, int32_t computes, Module **into) {
   return guarded([&] {
     auto where = device_of(device);
     c10::OptionalDeviceGuard guard(where.is_cpu() ? std::nullopt : std::optional(where));
     auto module = std::make_unique<Module>(path, where);
+    if (computes >= 0) {
+      at::NoGradGuard no_grad;
+      module->computes = static_cast<at::ScalarType>(computes);
+      narrow(module->module.parameters(), *module->computes);
+      narrow(module->module.buffers(), *module->computes);
+    }
     describe(*module);
     *into = module.release();
   });

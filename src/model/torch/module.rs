@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::kinds;
 use super::names::{Argument, Graph, Takes};
 use super::raw::{self, CCall, CInput, CModule, COutput, CPart, CResults};
 use crate::model::device::Device;
+use crate::model::precision::Precision;
+use crate::tensor::DataType;
 
 /// A module on a device, in eval mode.
 #[derive(Debug)]
@@ -79,16 +82,22 @@ struct Kept {
 }
 
 impl Module {
-    /// Reads a file onto a device.
-    pub fn load(path: &Path, device: Device) -> Result<Self, String> {
+    /// Reads a file onto a device, to compute there with this precision.
+    pub fn load(path: &Path, device: Device, precision: Precision) -> Result<Self, String> {
         let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
         let device = match device {
             Device::Cpu => -1,
             Device::Cuda(number) => i32::try_from(number).map_err(|error| error.to_string())?,
         };
+        let kind = match precision {
+            Precision::Fp32 => None,
+            Precision::Fp16 => kinds::kind(DataType::Fp16),
+            Precision::Bf16 => kinds::kind(DataType::Bf16),
+        };
+        let kind = kind.unwrap_or(-1);
         let mut module = ptr::null_mut();
         // SAFETY: the path is a C string, and `module` is set where nothing is reported.
-        check(unsafe { raw::frameserve_torch_load(path.as_ptr(), device, &raw mut module) })?;
+        check(unsafe { raw::frameserve_torch_load(path.as_ptr(), device, kind, &raw mut module) })?;
         Ok(Module { module, device })
     }
 
@@ -275,7 +284,8 @@ mod tests {
             // It writes into its input, which could be anything.
             ("weights", true),
         ] {
-            let module = Module::load(&folder.join(format!("{name}.pt")), Device::Cpu).unwrap();
+            let module =
+                Module::load(&folder.join(format!("{name}.pt")), Device::Cpu, Precision::Fp32).unwrap();
             assert_eq!(module.keeps_state(), keeps_state, "{name}");
         }
     }

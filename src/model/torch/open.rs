@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::instance::Instance;
 use super::module::Module;
 use super::names::Graph;
-use super::plan::Plan;
+use super::plan::{self, Plan};
 use super::text;
 use super::tune::{self, Trial};
 use crate::error::Error;
 use crate::model::backend::{Backend, Model, Names, Opened};
 use crate::model::device::Device;
+use crate::model::precision::Precision;
 use crate::model::settings::Settings;
 
 /// Serves TorchScript programs, as `torch.jit.save` writes them.
@@ -21,13 +22,17 @@ use crate::model::settings::Settings;
 /// Parameters of a model's configuration that it heeds:
 /// `INTRA_OP_THREAD_COUNT` (threads of one operator; 1 if it is not set, since instances are the parallelism),
 /// `DISABLE_OPTIMIZED_EXECUTION` and `INFERENCE_MODE` (both `true` or `false`; by default programs are optimised
-/// and run in inference mode).
-#[derive(Debug)]
-pub struct TorchScript;
+/// and run in inference mode), `PRECISION` (`fp32`, `fp16` or `bf16`).
+#[derive(Debug, Default)]
+pub struct TorchScript {
+    /// What models compute with that do not say.
+    pub precision: Precision,
+}
 
 /// A version that was read, and its modules on the devices.
 struct Version {
     file: PathBuf,
+    precision: Precision,
     plan: Arc<Plan>,
     keeps_state: bool,
     modules: Mutex<Modules>,
@@ -43,7 +48,7 @@ struct Modules {
 
 /// What the program in a file takes and gives.
 pub fn graph(file: &Path) -> Result<Graph, Error> {
-    load(file, Device::Cpu).map(|module| module.graph())
+    load(file, Device::Cpu, Precision::Fp32).map(|module| module.graph())
 }
 
 impl Backend for TorchScript {
@@ -55,11 +60,12 @@ impl Backend for TorchScript {
 
     fn open(&self, settings: &Arc<Settings>, folder: &Path) -> Result<Box<dyn Opened>, Error> {
         let file = folder.join(&settings.file);
-        let module = load(&file, Device::Cpu)?;
+        let precision = plan::precision(settings, self.precision)?;
+        let module = load(&file, Device::Cpu, precision)?;
         let plan = Arc::new(Plan::new(settings, &module.graph())?);
         let keeps_state = module.keeps_state();
         let modules = Mutex::new(Modules { read: Some(module), ..Modules::default() });
-        Ok(Box::new(Version { file, plan, keeps_state, modules }))
+        Ok(Box::new(Version { file, precision, plan, keeps_state, modules }))
     }
 }
 
@@ -82,7 +88,7 @@ impl Version {
         }
         // The lock is held meanwhile: the other instances of the device wait for this module.
         let read = modules.read.take().filter(|_| device == Device::Cpu);
-        let module = read.map_or_else(|| load(&self.file, device), Ok)?;
+        let module = read.map_or_else(|| load(&self.file, device, self.precision), Ok)?;
         let module = Arc::new(self.optimized(module, device)?);
         if !self.keeps_state {
             modules.shared.insert(device, Arc::clone(&module));
@@ -100,7 +106,7 @@ impl Version {
         let batch = [sample];
         let inputs = self.plan.inputs(&batch)?;
         // One that was cloned is not optimised as well, so the file is read again.
-        let second = load(&self.file, device)?;
+        let second = load(&self.file, device, self.precision)?;
         let trial = Trial { model: &self.plan.settings.name, device, mode, inputs: &inputs };
         Ok(tune::faster(&trial, module, second))
     }
@@ -114,7 +120,7 @@ impl Version {
     }
 }
 
-fn load(file: &Path, device: Device) -> Result<Module, Error> {
+fn load(file: &Path, device: Device, precision: Precision) -> Result<Module, Error> {
     if let Device::Cuda(number) = device {
         // This also loads libtorch's part for GPUs, without which it knows none.
         let found = crate::model::torch();
@@ -126,7 +132,7 @@ fn load(file: &Path, device: Device) -> Result<Module, Error> {
     }
     // libtorch's words for a file that is not there are many.
     File::open(file).map_err(|error| Error::Load(format!("{}: {error}", name(file))))?;
-    Module::load(file, device)
+    Module::load(file, device, precision)
         .map_err(|reason| Error::Load(format!("{}: {}", name(file), text::load_reason(&reason))))
 }
 

@@ -9,9 +9,10 @@ use super::module::{Input, Mode, Output, Values};
 use super::names::{Graph, Inward, Outward};
 use crate::error::Error;
 use crate::model::backend::{Inputs, Outputs};
+use crate::model::precision::Precision;
 use crate::model::settings::Settings;
 use crate::model::signature::{Port, Signature};
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::{DataType, Shape, Tensor};
 
 /// What was found out about a model when it was opened.
 #[derive(Debug)]
@@ -206,6 +207,17 @@ fn number(port: &Port) -> Result<i32, Error> {
         format!("`{}` is of type {}, which no TorchScript program takes or gives", port.name, port.datatype)
     };
     kinds::kind(port.datatype).ok_or_else(|| Error::Load(reason()))
+}
+
+/// What the model computes with: what it says itself, else `usual`, unless it takes or gives such numbers already.
+pub fn precision(settings: &Settings, usual: Precision) -> Result<Precision, Error> {
+    if let Some(value) = settings.parameters.get("PRECISION") {
+        let wrong = |_| Error::Load(format!("the parameter PRECISION is `{value}`, not fp32, fp16 or bf16"));
+        return value.parse().map_err(wrong);
+    }
+    let Signature { inputs, outputs, .. } = &settings.signature;
+    let own = |port: &Port| matches!(port.datatype, DataType::Fp16 | DataType::Bf16 | DataType::Fp64);
+    Ok(if inputs.iter().chain(outputs).any(own) { Precision::Fp32 } else { usual })
 }
 
 fn threads(settings: &Settings) -> Result<i32, Error> {

@@ -67,7 +67,12 @@ pub struct COutput {
 
 unsafe extern "C" {
     pub fn frameserve_torch_text_free(text: *mut c_char);
-    pub fn frameserve_torch_load(path: *const c_char, device: i32, into: *mut *mut CModule) -> *mut c_char;
+    pub fn frameserve_torch_load(
+        path: *const c_char,
+        device: i32,
+        computes: i32,
+        into: *mut *mut CModule,
+    ) -> *mut c_char;
     pub fn frameserve_torch_optimize(module: *mut CModule) -> *mut c_char;
     pub fn frameserve_torch_free(module: *mut CModule);
     pub fn frameserve_torch_arguments(module: *const CModule, count: *mut usize) -> *const CArgument;
