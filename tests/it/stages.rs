@@ -10,6 +10,7 @@ use frameserve::Error;
 use frameserve::frame::{Detection, Frame, Identity, Image, Measure};
 use frameserve::limits::Limits;
 use frameserve::pipeline::names::Names;
+use frameserve::pipeline::spec;
 use frameserve::pipeline::stage::Group;
 use frameserve::pipeline::stages::KINDS;
 use frameserve::pipeline::{Passage, Pipeline};
@@ -95,7 +96,10 @@ fn compare(name: &str, group: Group) {
     let folder = tempfile::tempdir().expect("a folder for the pictures");
     let index = reference(name, folder.path());
     for kind in KINDS.iter().filter(|kind| kind.group == group) {
-        let has_case = index.cases.iter().any(|case| case.text.split(['=', ' ']).next() == Some(kind.name));
+        let has_case = index.cases.iter().any(|case| {
+            let stages = spec::parse(&case.text, &Names::default()).unwrap_or_default();
+            stages.iter().any(|stage| stage.kind.name == kind.name)
+        });
         assert!(has_case, "tests/python/reference/{name}.py has no case for `{}`", kind.name);
     }
     let mut table = String::new();

@@ -5,6 +5,7 @@ use super::stage::StageKind;
 mod background;
 mod bilateral;
 mod blur;
+mod blur_boxes;
 mod brightness;
 mod canny;
 mod cartoon;
@@ -17,12 +18,14 @@ mod crop;
 mod denoise;
 mod detect;
 mod difference;
+mod draw;
 mod edges_overlay;
 mod equalize;
 mod every;
 mod faces;
 mod flip;
 mod flow;
+mod found;
 mod gamma;
 mod gray;
 mod invert;
@@ -48,6 +51,7 @@ mod sketch;
 mod sobel;
 mod style;
 mod table;
+mod tags;
 mod text;
 mod threshold;
 mod trails;
@@ -76,6 +80,7 @@ pub static KINDS: &[&StageKind] = &[
     &sharpen::KIND,
     &denoise::KIND,
     &pixelate::KIND,
+    &blur_boxes::KIND,
     &cartoon::KIND,
     &sketch::KIND,
     &canny::KIND,
@@ -92,6 +97,7 @@ pub static KINDS: &[&StageKind] = &[
     &classify::KIND,
     &segment::KIND,
     &every::KIND,
+    &draw::KIND,
     &faces::KIND,
     &qr::KIND,
     &background::KIND,

@@ -1,8 +1,11 @@
 """Drawing."""
 
+import math
+
 import cv2
 
-from .case import ALL, Case
+from . import found
+from .case import ALL, Case, Expected, bgr, each
 
 COLORS = {"black": (0, 0, 0), "white": (255, 255, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -52,6 +55,38 @@ def time(ms):
     return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}.{ms % 1000:03}"
 
 
+def draw(color=(0, 255, 0), tags=True, thickness=None, size=None):
+    """The faces with their names."""
+
+    def one(frame):
+        areas = found.faces(frame)
+        picture = bgr(frame)
+        height, width = picture.shape[:2]
+        side = math.sqrt(width * height)
+        line = thickness or max(1, math.floor(side / 400 + 1))
+        letters = size or max(8, math.floor(side / 54 + 0.5))
+        for area in areas:
+            cv2.rectangle(picture, area, color, line)
+        for x, y, _, _ in areas if tags else []:
+            tag(picture, "face", (x - line // 2, y), (letters, line // 2), color)
+        return Expected(picture, found.detections(areas), [])
+
+    return each(one)
+
+
+def tag(picture, words, at, sizes, color):
+    letters, half = sizes
+    scale, thick, margin = letters / 21, max(1, (letters + 5) // 11), max(2, letters // 4)
+    (wide, _), _ = cv2.getTextSize(words, FONT, scale, thick)
+    wide, high = wide + 2 * margin, letters + 2 * margin + letters // 4
+    x = max(0, min(at[0], picture.shape[1] - wide))
+    y = at[1] - half - high if at[1] - half >= high else max(0, at[1])
+    cv2.rectangle(picture, (x, y, wide, high), color, cv2.FILLED)
+    dark = round(0.299 * color[2] + 0.587 * color[1] + 0.114 * color[0]) < 128
+    letter = (255, 255, 255) if dark else (0, 0, 0)
+    cv2.putText(picture, words, (x + margin, y + margin + letters), FONT, scale, letter, thick, cv2.LINE_AA)
+
+
 CASES = [
     Case("text='frame {frame}, {time}'", text("frame {frame}, {time}")),
     Case(
@@ -67,4 +102,8 @@ CASES = [
     Case("box=3,4,50,20,white,filled=true", box((3, 4, 50, 20), "white", cv2.FILLED)),
     Case("box=16384,-16384,16384,16384,red,255", box((16384, -16384, 16384, 16384), "red", 255)),
     Case("box=0,0,1,1", box((0, 0, 1, 1))),
+    Case(f"{found.FACES} | draw", draw()),
+    Case(f"{found.FACES} | draw=blue,one,thickness=5,size=17", draw((255, 0, 0), thickness=5, size=17)),
+    Case(f"{found.FACES} | draw=tags=false", draw(tags=False)),
+    Case("draw=size=9", each(bgr)),
 ]

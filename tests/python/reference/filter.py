@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from . import found
 from .case import Case, each, gray, on_gray
 
 
@@ -76,6 +77,61 @@ def block_means(frames):
 
 SLOW = ("tall", "odd", "column", "dot", "gray", "gray-odd", "gray-dot")
 
+def blur_boxes(how, strength=0.15, margin=0.1, ellipse=False, color=None):
+    def one(frame):
+        levels = {}
+        for area in found.faces(frame):
+            left, top, right, bottom = edges = found.grown(area, margin, frame)
+            cell = 4
+            while how != "fill" and cell < np.ceil(max(right - left, bottom - top) * strength):
+                cell *= 2
+            levels.setdefault(cell, []).append((edges, mask(frame, area, margin, ellipse)))
+        for cell, places in sorted(levels.items()):
+            inside = np.any([mask for _, mask in places], axis=0)
+            if how == "fill":
+                frame[inside] = color if frame.ndim == 3 else round(0.299 * color[2])
+                continue
+            left, top, right, bottom = (end(edge for edge in edges) for end, edges in zip(
+                (min, min, max, max), zip(*(edges for edges, _ in places))))
+            height, width = frame.shape[:2]
+            left, top = left // cell * cell, top // cell * cell
+            right, bottom = min(-(-right // cell) * cell, width), min(-(-bottom // cell) * cell, height)
+            part = frame[top:bottom, left:right]
+            frame[inside] = whole(frame, coarse(part, cell, how), left, top)[inside]
+        return frame
+
+    return each(one)
+
+
+def mask(frame, area, margin, ellipse):
+    left, top, right, bottom = found.grown(area, margin, frame)
+    inside = np.zeros(frame.shape[:2], bool)
+    if not ellipse:
+        inside[top:bottom, left:right] = True
+        return inside
+    x, y, w, h = area
+    middle, center, wide, high = x + w / 2, y + h / 2, w * (0.5 + margin), h * (0.5 + margin)
+    for row in range(top, bottom):
+        off = (min(max(center, row), row + 1) - center) / high
+        half = wide * np.sqrt(max(0, 1 - off * off))
+        inside[row, max(0, int((middle - half) // 1)) : int(np.ceil(middle + half))] = True
+    return inside
+
+
+def coarse(part, cell, how):
+    height, width = part.shape[:2]
+    small = cv2.resize(part, (-(-width // cell), -(-height // cell)), interpolation=cv2.INTER_AREA)
+    if how == "pixelate":
+        return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(cv2.GaussianBlur(small, (5, 5), 1), (width, height))
+
+
+def whole(frame, part, left, top):
+    picture = frame.copy()
+    picture[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return picture
+
+
 CASES = [
     Case("blur", gaussian(5)),
     Case("blur=1", each(lambda frame: frame)),
@@ -107,4 +163,9 @@ CASES = [
     Case("cartoon=5,200,15,2", cartoon(5, 200, 15, 2)),
     Case("sketch", sketch(21)),
     Case("sketch=5", sketch(5)),
+    Case(f"{found.FACES} | blur-boxes", blur_boxes("blur")),
+    Case(f"{found.FACES} | blur-boxes=strength=0.4,margin=0.7", blur_boxes("blur", 0.4, 0.7)),
+    Case(f"{found.FACES} | blur-boxes=pixelate,0.05,0,ellipse", blur_boxes("pixelate", 0.05, 0, True)),
+    Case(f"{found.FACES} | blur-boxes=fill,labels='cat,face',color=red", blur_boxes("fill", color=(0, 0, 255))),
+    Case(f"{found.FACES} | blur-boxes=fill,labels=cat", each(lambda frame: frame)),
 ]
