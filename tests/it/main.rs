@@ -28,5 +28,6 @@ mod stages;
 mod stream;
 #[cfg(feature = "torch")]
 mod torch;
+mod tracks;
 mod trouble;
 mod unary;

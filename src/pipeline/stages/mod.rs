@@ -54,6 +54,7 @@ mod table;
 mod tags;
 mod text;
 mod threshold;
+mod track;
 mod trails;
 
 /// All stages, in the order in which lists show them.
@@ -105,6 +106,7 @@ pub static KINDS: &[&StageKind] = &[
     &flow::KIND,
     &difference::KIND,
     &trails::KIND,
+    &track::KIND,
 ];
 
 /// Name of the stage that makes a picture gray.

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from . import found
 from .case import Case, Expected, bgr, gray
 from .edges import saturate
 
@@ -131,6 +132,23 @@ def moved(frame, mask, smallest, grow, draw):
     return Expected(picture, detections, [{"name": "motion.ratio", "value": ratio}])
 
 
+def track(min_hits):
+    """The only face there is moves by less than its own size, and so is the same one as long as it is found."""
+
+    def stream(frames):
+        results, hits, last = [], 0, 0
+        for frame in frames:
+            detections = found.detections(found.faces(frame))
+            hits = hits + 1 if len(detections) == 1 else 0
+            last = 1 if hits >= min_hits else last
+            for detection in detections:
+                detection["track_id"] = last or None
+            results.append(Expected(frame, detections, []))
+        return results
+
+    return stream
+
+
 # Measures travel as decimal text.
 SLACK = 1e-12
 
@@ -159,4 +177,6 @@ CASES = [
     Case("motion=40,difference,5", motion(40, "difference", 5), slack=SLACK),
     Case("motion=0,threshold=9,history=3,blur=1,grow=0", motion(0, threshold=9, history=3, blur=1, grow=0), slack=SLACK),
     Case("motion=60,difference,8,grow=9,draw=false", motion(60, "difference", 8, grow=9, draw=False), slack=SLACK),
+    Case(f"{found.FACES} | track", track(3), inputs=("carphone", "gray", "dot")),
+    Case(f"{found.FACES} | track=face,min-hits=1", track(1), inputs=("carphone", "gray", "dot")),
 ]
