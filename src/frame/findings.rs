@@ -1,5 +1,6 @@
 //! What stages find in a frame: boxes, labels, measures.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -22,7 +23,7 @@ impl Serialize for Findings {
         object.serialize_field("detections", &self.detections)?;
         object.serialize_field("labels", &self.labels)?;
         let measures: BTreeMap<_, _> =
-            self.measures.iter().map(|measure| (measure.name, measure.value)).collect();
+            self.measures.iter().map(|measure| (&*measure.name, measure.value)).collect();
         object.serialize_field("measures", &measures)?;
         object.end()
     }
@@ -109,7 +110,7 @@ pub struct Label {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measure {
     /// `stage.quantity`: "motion.ratio".
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value.
     pub value: f64,
 }

@@ -148,7 +148,7 @@ impl StageWorker for Worker {
         std::mem::swap(&mut self.before, &mut self.luma);
         self.parts.measure(&self.motion)?;
         let mean = core::mean_def(&self.parts.speed)?[0];
-        frame.findings.measures.push(Measure { name: "flow.mean", value: mean });
+        frame.findings.measures.push(Measure { name: "flow.mean".into(), value: mean });
         match self.flow.output {
             Output::Colors { gain } => frame.image.update(scratch, |_, to| self.parts.paint(gain, to)),
             Output::Arrows { step, length, color } => {

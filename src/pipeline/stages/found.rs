@@ -26,6 +26,11 @@ impl Labels {
         Labels(names)
     }
 
+    /// The names that were given, each once; none for all.
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+
     /// Whether this is one of the things.
     pub fn wants(&self, thing: &Detection) -> bool {
         self.0.is_empty() || self.0.contains(&thing.label)
@@ -113,7 +118,7 @@ pub mod tests {
     #[test]
     fn names_are_given_with_commas() {
         let labels = Labels::parse(" person,traffic light ,, person");
-        assert_eq!(labels.0, ["person", "traffic light"]);
+        assert_eq!(labels.names(), ["person", "traffic light"]);
         let nowhere = [0.0; 4];
         assert!(labels.wants(&thing("traffic light", nowhere)) && !labels.wants(&thing("light", nowhere)));
         assert!(Labels::parse(" , ").wants(&thing("", nowhere)));

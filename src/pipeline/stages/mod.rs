@@ -14,7 +14,9 @@ mod classify;
 mod color;
 mod colormap;
 mod contrast;
+mod count;
 mod crop;
+mod crop_boxes;
 mod denoise;
 mod detect;
 mod difference;
@@ -61,6 +63,7 @@ mod trails;
 pub static KINDS: &[&StageKind] = &[
     &resize::KIND,
     &crop::KIND,
+    &crop_boxes::KIND,
     &pad::KIND,
     &flip::KIND,
     &rotate::KIND,
@@ -92,15 +95,16 @@ pub static KINDS: &[&StageKind] = &[
     &edges_overlay::KIND,
     &text::KIND,
     &rectangle::KIND,
+    &draw::KIND,
+    &faces::KIND,
+    &qr::KIND,
+    &count::KIND,
     &style::KIND,
     &model::KIND,
     &detect::KIND,
     &classify::KIND,
     &segment::KIND,
     &every::KIND,
-    &draw::KIND,
-    &faces::KIND,
-    &qr::KIND,
     &background::KIND,
     &motion::KIND,
     &flow::KIND,

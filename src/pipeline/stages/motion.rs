@@ -137,7 +137,7 @@ impl StageWorker for Worker {
         imgproc::gaussian_blur_def(luma, &mut self.smooth, side, 0.0)?;
         let moved = self.compare(first)?;
         let ratio = f64::from(moved) / pixels;
-        frame.findings.measures.push(Measure { name: "motion.ratio", value: ratio });
+        frame.findings.measures.push(Measure { name: "motion.ratio".into(), value: ratio });
         let found = frame.findings.detections.len();
         let areas = if moved > 0 { self.areas()? } else { Vec::new() };
         let detections = areas.into_iter().map(|area| marks::detection(area, "motion", KIND.name));
@@ -220,7 +220,7 @@ mod tests {
             let thing = &frame.findings.detections[0];
             assert_eq!((thing.label.as_str(), thing.source, thing.score), ("motion", "motion", 1.0));
             let measure = &frame.findings.measures[0];
-            assert_eq!((measure.name, measure.value), ("motion.ratio", 200.0 / 19_200.0));
+            assert_eq!((&*measure.name, measure.value), ("motion.ratio", 200.0 / 19_200.0));
         }
     }
 

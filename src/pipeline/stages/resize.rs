@@ -30,18 +30,23 @@ pub const KIND: StageKind = StageKind {
     build,
 };
 
+/// Another size, as other stages may have it too.
 #[derive(Debug, Clone, Copy)]
-struct Resize {
+pub struct Resize {
     size: Size,
     mode: Mode,
     interpolation: i32,
     color: Color,
 }
 
+/// What becomes of other proportions.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Mode {
+pub enum Mode {
+    /// They are not kept.
     Stretch,
+    /// They are kept, and the rest is filled.
     Fit,
+    /// They are kept, and what does not fit is cut off.
     Fill,
 }
 
@@ -95,8 +100,18 @@ impl Stage for Resize {
 }
 
 impl Resize {
+    /// With pixels from the nearest four.
+    pub fn smooth(size: Size, mode: Mode, color: Color) -> Self {
+        Resize { size, mode, interpolation: imgproc::INTER_LINEAR, color }
+    }
+
+    /// The size of the result.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
     /// The size that the whole picture is brought to, `fit`'s filling and what `fill` cuts aside.
-    fn scaled(&self, input: Size) -> Size {
+    pub fn scaled(&self, input: Size) -> Size {
         let Size { width, height } = self.size;
         let wide = f64::from(width) / f64::from(input.width);
         let high = f64::from(height) / f64::from(input.height);
@@ -112,7 +127,8 @@ impl Resize {
         }
     }
 
-    fn apply(&self, from: &Mat, to: &mut Mat, part: &mut Mat) -> opencv::Result<()> {
+    /// Makes the result, with `part` as memory on the way.
+    pub fn apply(&self, from: &Mat, to: &mut Mat, part: &mut Mat) -> opencv::Result<()> {
         let input = Size::new(from.cols().unsigned_abs(), from.rows().unsigned_abs());
         match self.mode {
             Mode::Stretch => imgproc::resize(from, to, self.size.into(), 0.0, 0.0, self.interpolation),

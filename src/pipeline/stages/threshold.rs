@@ -68,7 +68,7 @@ impl Stage for Threshold {
                     value = imgproc::threshold(from, to, 0.0, 255.0, kind | imgproc::THRESH_OTSU)?;
                     Ok(())
                 })?;
-                frame.findings.measures.push(Measure { name: "threshold.value", value });
+                frame.findings.measures.push(Measure { name: "threshold.value".into(), value });
                 Ok(())
             }),
         }

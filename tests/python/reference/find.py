@@ -2,7 +2,7 @@
 
 import cv2
 
-from . import codes
+from . import codes, found
 from .case import COLOR, Case, Expected, bgr, each, gray
 
 CASCADES = "/usr/share/opencv4/haarcascades/haarcascade_{}.xml"
@@ -37,6 +37,18 @@ def qr(frame):
     return Expected(frame, detections=detections, measures=[])
 
 
+def count(names=None):
+    def one(frame):
+        areas = found.faces(frame)
+        many = {"count.things": len(areas), **{f"count.things.{name}": 0 for name in names or []}}
+        if names:
+            many["count.things.face"] = len(areas)
+        measures = [{"name": name, "value": value} for name, value in many.items()]
+        return Expected(frame, found.detections(areas), measures)
+
+    return each(one)
+
+
 SMALL = ("carphone", "odd", "column", "dot", "gray")
 PICTURES = COLOR + ("gray", "gray-odd", "gray-dot", "gray-bunny")
 
@@ -52,4 +64,6 @@ CASES = [
     Case("faces=upperbody,2,1", faces("upperbody", "upper body", 2, 1)),
     Case("qr=draw=false", each(qr), slack=1, inputs=("qr",)),
     Case("qr", each(lambda frame: Expected(bgr(frame), detections=[], measures=[]))),
+    Case(f"{found.FACES} | count", count()),
+    Case(f"{found.FACES} | count='cat, face'", count(names=["cat", "face"])),
 ]

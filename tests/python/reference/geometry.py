@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from .case import COLOR, GRAY, Case, each
+from . import found
+from .case import COLOR, GRAY, Case, Expected, each
 
 
 def height_width(frame):
@@ -86,6 +87,29 @@ def rotate(angle, keep=False, color=(0, 0, 0)):
 
 LARGE = ("bunny", "carphone", "gray")
 
+def crop_boxes(margin=0.1, size=None, keep=True):
+    """The face, or all of the picture."""
+
+    def one(frame):
+        areas = found.faces(frame)
+        left, top, right, bottom = found.grown(areas[0], margin, frame) if areas else (0, 0, *frame.shape[1::-1])
+        part = np.ascontiguousarray(frame[top:bottom, left:right])
+        moved = [(x - left, y - top, w, h) for x, y, w, h in areas]
+        if size:
+            (wide, high), (rows, columns) = size, part.shape[:2]
+            factor = min(wide / columns, high / rows)
+            w = min(wide, max(1, round_half_up(columns * factor))) if keep else wide
+            h = min(high, max(1, round_half_up(rows * factor))) if keep else high
+            at, scale = ((wide - w) // 2, (high - h) // 2), (w / columns, h / rows)
+            moved = [
+                (x * scale[0] + at[0], y * scale[1] + at[1], a * scale[0], b * scale[1]) for x, y, a, b in moved
+            ]
+            part = (fit(*size) if keep else resize(size))([part])[0]
+        return Expected(part, found.detections(moved), [])
+
+    return each(one)
+
+
 CASES = [
     Case("resize=320x180", resize((320, 180))),
     Case("resize=99x301,interpolation=area", resize((99, 301), cv2.INTER_AREA)),
@@ -122,4 +146,7 @@ CASES = [
     Case("rotate=30", rotate(30)),
     Case("rotate=-12.5,keep,white", rotate(-12.5, True, (255, 255, 255))),
     Case("rotate=90,keep", rotate(90, True)),
+    Case(f"{found.FACES} | crop-boxes", crop_boxes()),
+    Case(f"{found.FACES} | crop-boxes=margin=0.6,size=120x50", crop_boxes(0.6, (120, 50)), slack=1e-4),
+    Case(f"{found.FACES} | crop-boxes=largest,0,50x120,stretch", crop_boxes(0, (50, 120), False), slack=1e-4),
 ]
