@@ -27,7 +27,7 @@ def parse(description: str, around: int) -> argparse.Namespace:
     looks.add_argument("--frame", type=int, default=360, metavar="PIXELS",
                        help="the shorter side of the frames that it will paint (%(default)s)")
     looks.add_argument("--smooth", type=float, default=0.3, help="more: less grain (%(default)s)")
-    looks.add_argument("--calm", type=float, default=50.0, help="more: less flicker, and fewer details (%(default)s)")
+    looks.add_argument("--calm", type=float, default=5.0, help="more: less flicker, and fewer details (%(default)s)")
 
     work = parser.add_argument_group("how it is trained")
     work.add_argument("--steps", type=int, default=6000, help="(%(default)s)")

@@ -237,12 +237,12 @@ class Views:
     down: int
 
     def apart(self) -> Tensor:
-        """How much the paintings differ, where both are."""
+        """How much the paintings differ, where both are. Not squared: what shimmers is small and everywhere."""
         across, down = self.across, self.down
         height, width = self.painted.shape[2:]
         here = self.painted[:, :, max(down, 0) : height + min(down, 0), max(across, 0) : width + min(across, 0)]
         there = self.others[:, :, max(-down, 0) : height + min(-down, 0), max(-across, 0) : width + min(-across, 0)]
-        return (here - there).square().mean()
+        return (here - there).abs().mean()
 
 
 def moved(wide: Tensor, across: int, down: int) -> Tensor:
