@@ -6,6 +6,9 @@ archive.
 takes torchvision's weights, which it downloads from pytorch.org; `--weights mine.pth --labels mine.txt` takes the
 state that you trained, and the names of your classes, one a line, the background first. `--short 256` makes pictures
 smaller than the 520 pixels that torchvision's weights are for, and so the network faster.
+
+The last step of these networks is left out: they enlarge their scores to the size of what they see, all classes of
+them. The server makes of the small scores a mask in the size of the picture that was sent, for less.
 """
 
 import argparse
@@ -14,19 +17,27 @@ from pathlib import Path
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.segmentation import LRASPP, LRASPP_MobileNet_V3_Large_Weights
 
 from export import save
 
 
 class Segmenter(nn.Module):
-    """A picture [1, 3, height, width] to scores [1, classes, height, width]."""
+    """A picture [1, 3, height, width] to scores [1, classes, ...] of an eighth or a sixteenth of its size."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
-        self.network = network
+        self.backbone, self.classifier = network.backbone, network.classifier
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image)["out"]
+        return self.classifier(self.backbone(image)["out"])
+
+
+class Lraspp(Segmenter):
+    """The same for LR-ASPP, which looks at what the backbone sees in two sizes."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.classifier(self.backbone(image))
 
 
 def main() -> None:
@@ -50,14 +61,15 @@ def main() -> None:
     else:
         network = torchvision.models.get_model(arguments.architecture, weights="DEFAULT")
 
-    module = torch.jit.script(Segmenter(network).eval())
+    wrapped = Lraspp(network) if isinstance(network, LRASPP) else Segmenter(network)
+    module = torch.jit.script(wrapped.eval())
     path = arguments.folder / "1/model.pt"
     save(module, torch.rand(1, 3, 120, 160), path, config(len(labels), arguments.short))
     (arguments.folder / "labels.txt").write_text("\n".join(labels) + "\n")
 
 
 def voc() -> list[str]:
-    return torchvision.models.segmentation.LRASPP_MobileNet_V3_Large_Weights.DEFAULT.meta["categories"]
+    return LRASPP_MobileNet_V3_Large_Weights.DEFAULT.meta["categories"]
 
 
 def config(classes: int, short: int) -> dict:

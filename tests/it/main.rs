@@ -14,6 +14,7 @@ mod harness;
 mod kserve;
 mod layering;
 mod loading;
+mod masks;
 mod pictures;
 mod pipeline_text;
 mod program;

@@ -22,6 +22,9 @@ pub const MOST_CLASSES: usize = 256;
 /// Of a softmax, what is so far below the largest counts nothing: it is less than a part of a million.
 const NOTHING: f32 = -16.0;
 
+/// How many pixels are looked at together.
+const PIECE: usize = 4096;
+
 /// How an output says what is where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Segmenter {
@@ -226,54 +229,62 @@ impl Scores<'_> {
     fn each_likely(&self, mut then: impl FnMut(u8, &[f32])) {
         let pixels = self.grid.width as usize * self.grid.height as usize;
         let planes = || (0..=u8::MAX).zip(self.values.chunks_exact(pixels));
-        let mut most = vec![f32::NEG_INFINITY; pixels];
+        let mut shares = Shares { most: vec![f32::NEG_INFINITY; pixels], sum: vec![0.0; pixels] };
         let mut best = vec![0; pixels];
-        for (class, plane) in planes() {
-            for ((most, best), value) in most.iter_mut().zip(&mut best).zip(plane) {
-                let better = value > most;
-                *most = if better { *value } else { *most };
-                *best = if better { class } else { *best };
+        let mut likely = [false; MOST_CLASSES];
+        // Piece by piece, since what all classes say of all pixels is more than a cache has room for.
+        for (number, best) in best.chunks_mut(PIECE).enumerate() {
+            let piece = number * PIECE..number * PIECE + best.len();
+            let (most, sum) = (&mut shares.most[piece.clone()], &mut shares.sum[piece.clone()]);
+            let pieces = || planes().map(|(class, plane)| (class, &plane[piece.clone()]));
+            pieces().for_each(|(class, values)| raise(most, best, class, values));
+            best.iter().for_each(|class| likely[usize::from(*class)] = true);
+            if self.activation == Activation::Softmax {
+                most.iter_mut().for_each(|most| *most = bounded(*most));
+                pieces().for_each(|(_, values)| add(sum, most, values));
             }
         }
-        let mut likely = [false; MOST_CLASSES];
-        best.iter().for_each(|class| likely[usize::from(*class)] = true);
-        let shares = (self.activation == Activation::Softmax).then(|| self.shares(most));
         let mut active = vec![0.0; pixels];
         for (class, plane) in planes().filter(|(class, _)| likely[usize::from(*class)]) {
-            self.activate(plane, shares.as_ref(), &mut active);
+            self.activate(plane, &shares, &mut active);
             then(class, &active);
         }
     }
 
-    fn shares(&self, mut most: Vec<f32>) -> Shares {
-        most.iter_mut().for_each(|most| *most = bounded(*most));
-        let mut sum = vec![0.0_f32; most.len()];
-        for plane in self.values.chunks_exact(most.len()) {
-            for ((sum, most), value) in sum.iter_mut().zip(&most).zip(plane) {
-                let below = bounded(*value) - most;
-                // What is no number is no more than this either.
-                if below > NOTHING {
-                    *sum += below.exp();
-                }
-            }
-        }
-        Shares { most, sum }
-    }
-
     /// Scores to 0 to 255. What is no number becomes 0.
-    fn activate(&self, plane: &[f32], shares: Option<&Shares>, to: &mut [f32]) {
+    fn activate(&self, plane: &[f32], Shares { most, sum }: &Shares, to: &mut [f32]) {
         #[allow(clippy::manual_clamp, reason = "`clamp` leaves what is no number, and `max` makes it 0")]
         let bytes = |share: f32| share.max(0.0).min(1.0) * 255.0;
-        match (self.activation, shares) {
-            (Activation::Softmax, Some(Shares { most, sum })) => {
+        match self.activation {
+            Activation::Softmax => {
                 for (((to, value), most), sum) in to.iter_mut().zip(plane).zip(most).zip(sum) {
                     *to = bytes((bounded(*value) - most).exp() / sum);
                 }
             }
-            (Activation::Sigmoid, _) => {
+            Activation::Sigmoid => {
                 to.iter_mut().zip(plane).for_each(|(to, x)| *to = bytes(1.0 / (1.0 + (-x).exp())));
             }
-            _ => to.iter_mut().zip(plane).for_each(|(to, value)| *to = bytes(*value)),
+            Activation::None => to.iter_mut().zip(plane).for_each(|(to, value)| *to = bytes(*value)),
+        }
+    }
+}
+
+/// Notes where a class is likelier than those before.
+fn raise(most: &mut [f32], best: &mut [u8], class: u8, values: &[f32]) {
+    for ((most, best), value) in most.iter_mut().zip(best).zip(values) {
+        let better = value > most;
+        *most = if better { *value } else { *most };
+        *best = if better { class } else { *best };
+    }
+}
+
+/// Adds what a class counts in a softmax.
+fn add(sum: &mut [f32], most: &[f32], values: &[f32]) {
+    for ((sum, most), value) in sum.iter_mut().zip(most).zip(values) {
+        let below = bounded(*value) - most;
+        // What is no number is no more than this either.
+        if below > NOTHING {
+            *sum += below.exp();
         }
     }
 }

@@ -162,6 +162,7 @@ impl Model {
             _ if top.is_some() => classes(),
             Some("detection") => Ok(Task::Detection),
             Some("image") => self.one_output("image").map(|output| Task::Image { output }),
+            Some("segmentation") => self.one_output("mask").map(|output| Task::Image { output }),
             _ if self.is_pipeline() => Ok(Task::Pipeline),
             _ => Ok(Task::Tensors),
         }
@@ -239,6 +240,8 @@ pub mod tests {
         assert_eq!(task(&said, None).unwrap(), classes(&["b"], 5));
         assert_eq!(task(&[("task", "detection")], None).unwrap(), Task::Detection);
         assert!(task(&[("task", "image")], None).unwrap_err().message.contains("a, b"));
+        let mask = task(&[("task", "segmentation"), ("mask", "b")], None).unwrap();
+        assert_eq!(mask, Task::Image { output: "b".into() });
     }
 
     #[test]
