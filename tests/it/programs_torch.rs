@@ -150,6 +150,34 @@ async fn what_is_behind_a_person_is_blurred_from_node() {
     );
 }
 
+#[tokio::test]
+async fn a_mask_and_points_lie_on_the_person() {
+    let models = there("samples/models");
+    let flags = ["--model-repository", models.to_str().unwrap(), "--model-control", "explicit"];
+    let server = start(&[&flags[..], &["--load-model", "person", "--load-model", "pose"]].concat()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mask = folder.path().join("mask.png");
+    let ours = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_frameserve-client"));
+        succeeds(command.arg("infer").args(words).args(["--server", &server.address]))
+    };
+    let astronaut = picture("astronaut.png");
+    ours(&["person", &astronaut, "-o", mask.to_str().unwrap()]);
+    let mask = png(mask.to_str().unwrap());
+    assert_eq!(mask.len(), 512 * 512);
+    let at = |x: usize, y: usize| mask[y * 512 + x];
+    assert!(at(225, 130) > 250 && at(200, 350) > 250, "the face {}, the suit {}", at(225, 130), at(200, 350));
+    assert!(at(60, 60) < 5 && at(470, 60) < 5, "the flag {}, the shuttle {}", at(60, 60), at(470, 60));
+
+    let found: Value = serde_json::from_str(&ours(&["pose", &astronaut, "--json"])).unwrap();
+    let found = &found["results"][0]["detections"];
+    let nose = [0, 1].map(|at| found[0]["points"][at].as_f64().unwrap());
+    assert!((nose[0] - 222.0).abs() < 15.0 && (nose[1] - 118.0).abs() < 15.0, "{found:#}");
+    assert_eq!((found.as_array().unwrap().len(), found[0]["label"].as_str()), (1, Some("person")));
+    let found: Value = serde_json::from_str(&ours(&["pose", &picture("chelsea.png"), "--json"])).unwrap();
+    assert_eq!(found["results"][0]["detections"], Value::Array(Vec::new()), "a cat is no person");
+}
+
 /// A part of a picture of 512x512.
 struct Part {
     x: usize,

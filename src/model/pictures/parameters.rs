@@ -36,7 +36,7 @@ pub(super) const OF_TASKS: &[(&str, &str)] = &[
     ("iou", "detection"),
     ("max", "detection"),
     ("image", "image"),
-    ("output_scale", "image"),
+    ("output_scale", "image or segmentation"),
     ("output_color", "image"),
     ("output_layout", "image or segmentation"),
     ("mask", "segmentation"),

@@ -47,9 +47,10 @@ impl Reading<'_> {
         if (form, classes) == (MaskForm::Scores(Activation::Softmax), Some(1)) {
             return Err(conflict("activation", "`softmax` makes 1 of every score where there is one class"));
         }
+        let scale = self.mask_scale(output, form)?;
         let dims = if matches!(grid, Grid::Two) { MaskDims::Two } else { MaskDims::Three };
         let most = if form == MaskForm::Classes { MOST_CLASSES } else { classes.unwrap_or(MOST_CLASSES) };
-        Ok(Segmenter { output, form, dims, layout, background: self.background(most)?, labels })
+        Ok(Segmenter { output, form, scale, dims, layout, background: self.background(most)?, labels })
     }
 
     fn mask_form(&mut self, output: usize) -> Result<MaskForm, Error> {
@@ -68,6 +69,18 @@ impl Reading<'_> {
                 Err(conflict("activation", "it goes with scores, and the mask has numbers of classes"))
             }
         }
+    }
+
+    fn mask_scale(&mut self, output: usize, form: MaskForm) -> Result<f32, Error> {
+        let scale = self.keys.number("output_scale", 0.0, f32::MAX.into())?;
+        if scale.is_some() && form != MaskForm::Scores(Activation::None) {
+            return Err(conflict(
+                "output_scale",
+                "it goes with scores that no `frameserve.activation` changes",
+            ));
+        }
+        let usual = if self.signature.outputs[output].datatype.is_float() { 255.0 } else { 1.0 };
+        Ok(scale.unwrap_or(usual) as f32)
     }
 
     fn grid(&self, output: usize, form: MaskForm) -> Result<Grid, Error> {

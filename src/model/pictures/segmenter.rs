@@ -32,6 +32,8 @@ pub struct Segmenter {
     pub output: usize,
     /// What its numbers are.
     pub form: MaskForm,
+    /// Scores that no activation changes are 0 to 255 when they are multiplied by this.
+    pub scale: f32,
     /// The dimensions of one picture's mask.
     pub dims: MaskDims,
     /// How its classes lie, if they have a dimension.
@@ -76,6 +78,7 @@ struct Scores<'a> {
     values: Cow<'a, [f32]>,
     grid: Size,
     activation: Activation,
+    scale: f32,
 }
 
 /// What a softmax needs of all classes.
@@ -166,7 +169,7 @@ impl Segmenter {
                     Layout::Hwc if classes > 1 => Cow::Owned(class_by_class(values, classes)),
                     _ => Cow::Borrowed(values),
                 };
-                mask.compare(&Scores { values, grid, activation }, &enlargement)?;
+                mask.compare(&Scores { values, grid, activation, scale: self.scale }, &enlargement)?;
             }
         }
         mask.fill()?;
@@ -254,17 +257,19 @@ impl Scores<'_> {
     /// Scores to 0 to 255. What is no number becomes 0.
     fn activate(&self, plane: &[f32], Shares { most, sum }: &Shares, to: &mut [f32]) {
         #[allow(clippy::manual_clamp, reason = "`clamp` leaves what is no number, and `max` makes it 0")]
-        let bytes = |share: f32| share.max(0.0).min(1.0) * 255.0;
+        let bytes = |value: f32| value.max(0.0).min(255.0);
         match self.activation {
             Activation::Softmax => {
                 for (((to, value), most), sum) in to.iter_mut().zip(plane).zip(most).zip(sum) {
-                    *to = bytes((bounded(*value) - most).exp() / sum);
+                    *to = bytes((bounded(*value) - most).exp() / sum * 255.0);
                 }
             }
             Activation::Sigmoid => {
-                to.iter_mut().zip(plane).for_each(|(to, x)| *to = bytes(1.0 / (1.0 + (-x).exp())));
+                to.iter_mut().zip(plane).for_each(|(to, x)| *to = bytes(255.0 / (1.0 + (-x).exp())));
             }
-            Activation::None => to.iter_mut().zip(plane).for_each(|(to, value)| *to = bytes(*value)),
+            Activation::None => {
+                to.iter_mut().zip(plane).for_each(|(to, value)| *to = bytes(*value * self.scale))
+            }
         }
     }
 }

@@ -64,6 +64,15 @@ fn one_class_in_the_pictures_own_size() {
         assert_eq!(bytes(&mask.classes), [0; 35]);
         assert_eq!(bytes(&mask.foreground().unwrap()), expected);
     }
+    let mut gray = signature(0, ANY, &[5, 7]);
+    gray.outputs[0] = port("y", DataType::Uint8, &[5, 7]);
+    let Some(Task::Segmentation(gray)) = pictures(&gray, &with_task(&[("form", "scores")])).task else {
+        panic!("a segmenter");
+    };
+    assert_eq!(bytes(&one(&gray, whole(DataType::Uint8, &[5, 7], &expected), size).strength), expected);
+    let scaled = segmenter(0, &[5, 7], &[("output_scale", "2550")]);
+    let tenth: Vec<f32> = values.iter().map(|value| value / 10.0).collect();
+    assert_eq!(bytes(&one(&scaled, fp32(&[5, 7], &tenth), size).strength), expected);
     let two = [&values[..], &[f32::NAN; 35]].concat();
     let geometry = [Geometry::identity(size), Geometry::identity(Size::new(70, 51))];
     let masks = segmenter(4, &[1, -1, -1], &[]).masks(&[fp32(&[2, 1, 5, 7], &two)], &geometry).unwrap();
@@ -209,6 +218,7 @@ fn parameters() {
     let expected = Segmenter {
         output: 0,
         form: MaskForm::Scores(Activation::None),
+        scale: 255.0,
         dims: MaskDims::Three,
         layout: Layout::Chw,
         background: Background::Usual,
@@ -252,6 +262,11 @@ fn parameters() {
             &[8, 8],
             &[("activation", "sigmoid"), ("form", "classes")],
             "`frameserve.activation`: it goes with scores, and the mask has numbers of classes",
+        ),
+        (
+            &[8, 8],
+            &[("activation", "sigmoid"), ("output_scale", "2")],
+            "`frameserve.output_scale`: it goes with scores that no `frameserve.activation` changes",
         ),
         (
             &[8, 8],
