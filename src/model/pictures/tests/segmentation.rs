@@ -70,9 +70,9 @@ fn one_class_in_the_pictures_own_size() {
         panic!("a segmenter");
     };
     assert_eq!(bytes(&one(&gray, whole(DataType::Uint8, &[5, 7], &expected), size).strength), expected);
-    let scaled = segmenter(0, &[5, 7], &[("output_scale", "2550")]);
-    let tenth: Vec<f32> = values.iter().map(|value| value / 10.0).collect();
-    assert_eq!(bytes(&one(&scaled, fp32(&[5, 7], &tenth), size).strength), expected);
+    let scaled = segmenter(0, &[5, 7], &[("output_scale", "4080")]);
+    let small: Vec<f32> = values.iter().map(|value| value / 16.0).collect();
+    assert_eq!(bytes(&one(&scaled, fp32(&[5, 7], &small), size).strength), expected);
     let two = [&values[..], &[f32::NAN; 35]].concat();
     let geometry = [Geometry::identity(size), Geometry::identity(Size::new(70, 51))];
     let masks = segmenter(4, &[1, -1, -1], &[]).masks(&[fp32(&[2, 1, 5, 7], &two)], &geometry).unwrap();
