@@ -37,6 +37,8 @@ from slim import slim
 # How far a piece is shifted, and how strong its noise is at most, to see whether the result stays the same.
 SHIFT = 16
 NOISE = 6 / 255
+# How much more it counts when nothing moves: there is less of it then, and it is seen more.
+STILL = 4
 # What is painted around a piece, and not looked at but for whether it stays the same: the network can tell where the
 # edges are, and would put there what the painting has and the frame has no place for.
 EDGE = 16
@@ -154,9 +156,9 @@ class Training:
         furthest = SHIFT * int(self.random.integers(2))
         across, down = (int(x) for x in self.random.integers(-furthest, furthest + 1, 2))
         frames, others = moved(wide, 0, 0), moved(wide, across, down)
-        noise = torch.rand(arguments.batch, 1, 1, 1, device=arguments.device) * NOISE
-        others = (others + torch.randn_like(others) * noise).clamp(0, 1)
-        painted, others = self.network(torch.cat([frames, others])).chunk(2)
+        both = torch.cat([frames, others])
+        noise = torch.rand(arguments.batch, 1, 1, 1, device=arguments.device).repeat(2, 1, 1, 1) * NOISE
+        painted, others = self.network((both + torch.randn_like(both) * noise).clamp(0, 1)).chunk(2)
         return Views(frames, painted, others, across, down)
 
     def copying(self, views: "Views") -> dict[str, Tensor]:
@@ -174,7 +176,7 @@ class Training:
             "content": content_loss(seen, wanted) * self.arguments.likeness,
             "tone": tone_loss(painted, frames) * self.arguments.tone,
             "roughness": roughness(painted) * self.arguments.smooth,
-            "flicker": views.apart() * self.arguments.calm,
+            "flicker": views.apart() * self.arguments.calm * (1 if views.across or views.down else STILL),
         }
 
     def log(self, losses: dict[str, Tensor], pace: float) -> None:
@@ -228,7 +230,7 @@ class Training:
 
 @dataclass
 class Views:
-    """Pieces of frames, what is painted for them, and what is painted for the same ones moved and with noise."""
+    """Pieces of frames, what is painted for them, and what is painted for the same ones moved, with other noise."""
 
     frames: Tensor
     painted: Tensor
