@@ -13,11 +13,11 @@ use crate::harness::{TestServer, config, exchange, gray, jpeg, open, reply_as, v
 
 /// A stateful stage: writes into each frame how many it has seen.
 static KIND: StageKind = StageKind {
-    name: "count",
+    name: "tally",
     group: Group::Time,
     doc: "Counts.",
     params: &[Param::new("from", Range::Integer(0, 255), "The first number.").or("0")],
-    example: "count",
+    example: "tally",
     build,
 };
 
@@ -49,7 +49,7 @@ impl Stage for Count {
 
 async fn counting() -> TestServer {
     let mut config = Config { threads: 4, ..Config::default() };
-    for (name, from) in [("count", "0"), ("count100", "100")] {
+    for (name, from) in [("tally", "0"), ("tally100", "100")] {
         let stages = vec![StageSpec::of(&KIND, &[("from", from)]).unwrap()];
         config.pipelines.insert_stages(name, stages, "").unwrap();
     }
@@ -108,7 +108,7 @@ async fn the_reply_format_can_change_too() {
 #[tokio::test]
 async fn a_stateful_stage_sees_every_frame_in_order() {
     let server = counting().await;
-    let mut frames = vec![open("resize=40x30 | count | resize=4x4")];
+    let mut frames = vec![open("resize=40x30 | tally | resize=4x4")];
     frames.extend((0..200).map(|_| gray(0)));
     let (replies, status) = exchange(&mut server.client().await, frames).await;
     status.unwrap();
@@ -122,16 +122,16 @@ async fn state_survives_a_change_that_does_not_concern_it_and_a_frame_that_fails
     let broken = MsgRequest { width: 9, ..gray(0) };
     let torn = MsgRequest { img: jpeg(64, 48).slice(..300), ..MsgRequest::default() };
     let frames = vec![
-        open("count"),
+        open("tally"),
         gray(0),
         gray(0),
         broken,
         torn,
-        changed("resize=4x4 | count"),
-        changed("count | resize=2x2"),
-        changed("count100"),
+        changed("resize=4x4 | tally"),
+        changed("tally | resize=2x2"),
+        changed("tally100"),
         gray(0),
-        changed("count"),
+        changed("tally"),
     ];
     let (replies, status) = exchange(&mut server.client().await, frames).await;
     status.unwrap();
@@ -145,7 +145,7 @@ async fn state_survives_a_change_that_does_not_concern_it_and_a_frame_that_fails
 async fn two_streams_do_not_share_state() {
     let server = counting().await;
     for _ in 0..2 {
-        let frames = vec![open("count"), gray(0), gray(0)];
+        let frames = vec![open("tally"), gray(0), gray(0)];
         let (replies, status) = exchange(&mut server.client().await, frames).await;
         status.unwrap();
         assert_eq!(replies[1..].iter().map(value).collect::<Vec<_>>(), [0, 1]);

@@ -8,7 +8,7 @@ use opencv::core::Mat;
 
 use self::seen::Numbers;
 use super::found::{LABELS, Labels};
-use super::tags::{CORNER, Corner, Letters, SIZE};
+use super::tags::{CORNER, Corner, Letters, Line, SIZE};
 use crate::error::Error;
 use crate::frame::{Detection, Frame, Measure, Size};
 use crate::pipeline::param::{Args, Color, Param, Range};
@@ -115,7 +115,7 @@ impl StageWorker for Worker {
                 add(&counted.tracks, seen.count());
                 line += &format!(" of {}", seen.count());
             }
-            lines.push(line);
+            lines.push(Line::of(&line));
         }
         // A number for all says nothing besides that of the only name.
         if lines.len() == 2 {
@@ -197,7 +197,7 @@ mod tests {
             );
             assert_eq!((bytes(&frame)[0], bytes(&frame).last()), (0, Some(&255)));
         }
-        let many = "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z";
+        let many = "a\0,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z";
         for size in [(1, 1), (40_000, 1), (1, 40_000)] {
             let args = [("draw", "true"), ("labels", many), ("size", "512")];
             run(&mut stage("count", &args).worker().unwrap(), square(size, Rect::new(0, 0, 0, 0), 3));

@@ -6,7 +6,7 @@ use opencv::core::{Mat, Point, Rect, Vector};
 use opencv::imgproc::{self, FILLED, LINE_8, LINE_AA};
 
 use super::found::{Edges, LABELS, Labels};
-use super::tags::{self, CORNER, Corner, Letters, SIZE};
+use super::tags::{self, CORNER, Corner, Letters, Line, SIZE};
 use crate::error::Error;
 use crate::frame::{Detection, Frame, Size};
 use crate::pipeline::param::{Args, Color, Param, Range};
@@ -110,7 +110,7 @@ impl Draw {
         }
         let names = frame.findings.labels.iter().take(MAX_NAMES);
         let names: Vec<_> =
-            names.map(|label| tags::line(&format!("{} {:.2}", label.name, label.score))).collect();
+            names.map(|label| Line::of(&format!("{} {:.2}", label.name, label.score))).collect();
         pen.letters.column(pen.mat, &names, self.corner, GROUND)
     }
 
@@ -157,10 +157,10 @@ impl Pen<'_> {
     }
 
     /// Words above the box, or inside where the picture ends there.
-    fn tag(&mut self, words: &str, edges: &Edges, color: Color) -> opencv::Result<()> {
+    fn tag(&mut self, words: &Line, edges: &Edges, color: Color) -> opencv::Result<()> {
         let (wide, high) = (f64::from(self.picture.width), f64::from(self.picture.height));
         let seen = edges.left < wide && edges.top < high && edges.right > 0.0 && edges.bottom > 0.0;
-        if words.is_empty() || !seen {
+        if words.words().is_empty() || !seen {
             return Ok(());
         }
         let extent = self.letters.extent(words)?;
@@ -187,7 +187,7 @@ fn point(at: &[f32]) -> Point {
 }
 
 /// `#7 person 0.93`: what there is of track, name, score and text.
-fn tag(thing: &Detection) -> String {
+fn tag(thing: &Detection) -> Line {
     let mut words = String::new();
     // Writing to a String can't fail.
     if let Some(track) = thing.track_id {
@@ -201,7 +201,7 @@ fn tag(thing: &Detection) -> String {
     if !thing.text.is_empty() {
         let _ = write!(words, " {}", thing.text);
     }
-    tags::line(words.trim())
+    Line::of(words.trim())
 }
 
 /// A color for a number; numbers that follow each other have colors far apart.
@@ -259,12 +259,12 @@ mod tests {
     #[test]
     fn words_say_what_there_is() {
         let mut found = Detection { score: 0.934, ..thing("person", [0.0; 4]) };
-        assert_eq!(tag(&found), "person 0.93");
+        assert_eq!(tag(&found).words(), "person 0.93");
         found.track_id = Some(7);
-        assert_eq!(tag(&found), "#7 person 0.93");
+        assert_eq!(tag(&found).words(), "#7 person 0.93");
         let code = Detection { text: "https://a.b\n".into(), ..thing("qr", [0.0; 4]) };
-        assert_eq!(tag(&code), "qr https://a.b");
-        assert_eq!(tag(&Detection { score: f32::NAN, ..Detection::default() }), "");
+        assert_eq!(tag(&code).words(), "qr https://a.b");
+        assert_eq!(tag(&Detection { score: f32::NAN, ..Detection::default() }).words(), "");
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub struct Letters {
     pub size: i32,
 }
 
+/// Words that OpenCV can write: a NUL in them would be a fault.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Line(String);
+
 /// A corner of the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Corner {
@@ -68,9 +72,9 @@ impl Letters {
     }
 
     /// Width and height of a line with its ground.
-    pub fn extent(self, line: &str) -> opencv::Result<Size> {
+    pub fn extent(self, line: &Line) -> opencv::Result<Size> {
         let mut below = 0;
-        let words = imgproc::get_text_size(line, FONT, self.scale(), self.thickness(), &mut below)?;
+        let words = imgproc::get_text_size(&line.0, FONT, self.scale(), self.thickness(), &mut below)?;
         Ok(Size::new(words.width + 2 * self.margin(), self.size + 2 * self.margin() + self.below()))
     }
 
@@ -80,7 +84,7 @@ impl Letters {
     }
 
     /// Writes a line whose ground begins here.
-    pub fn write(self, mat: &mut Mat, line: &str, at: Point, ground: Color) -> opencv::Result<()> {
+    pub fn write(self, mat: &mut Mat, line: &Line, at: Point, ground: Color) -> opencv::Result<()> {
         let extent = self.extent(line)?;
         let gray = mat.channels() == 1;
         let plain = |color: Color| if gray { color.luma() } else { color.bgr() };
@@ -88,19 +92,13 @@ impl Letters {
         imgproc::rectangle(mat, area, plain(ground), imgproc::FILLED, imgproc::LINE_8, 0)?;
         let base = Point::new(at.x + self.margin(), at.y + self.margin() + self.size);
         let color = plain(readable_on(ground));
-        imgproc::put_text(mat, line, base, FONT, self.scale(), color, self.thickness(), LINE_AA, false)
+        imgproc::put_text(mat, &line.0, base, FONT, self.scale(), color, self.thickness(), LINE_AA, false)
     }
 
     /// Writes lines into a corner, one below the other, as many as the picture has room for.
-    pub fn column(
-        self,
-        mat: &mut Mat,
-        lines: &[String],
-        corner: Corner,
-        ground: Color,
-    ) -> opencv::Result<()> {
+    pub fn column(self, mat: &mut Mat, lines: &[Line], corner: Corner, ground: Color) -> opencv::Result<()> {
         let picture = mat.size()?;
-        let high = self.extent("")?.height;
+        let high = self.extent(&Line::default())?.height;
         let fit = usize::try_from(picture.height / high).unwrap_or(0).max(1);
         let lines = &lines[..lines.len().min(fit)];
         let all = high.saturating_mul(lines.len() as i32);
@@ -128,14 +126,21 @@ fn readable_on(ground: Color) -> Color {
     if ground.luma()[0] < 128.0 { Color::new(255, 255, 255) } else { Color::new(0, 0, 0) }
 }
 
-/// What can be written of a text from anywhere: no control characters, and not too many letters.
-pub fn line(text: &str) -> String {
-    let visible = |c: char| if c.is_control() { ' ' } else { c };
-    let mut line: String = text.chars().take(MAX_LETTERS).map(visible).collect();
-    if text.chars().nth(MAX_LETTERS).is_some() {
-        line += "...";
+impl Line {
+    /// What can be written of a text from anywhere: no control characters, and not too many letters.
+    pub fn of(text: &str) -> Self {
+        let visible = |c: char| if c.is_control() { ' ' } else { c };
+        let mut line: String = text.chars().take(MAX_LETTERS).map(visible).collect();
+        if text.chars().nth(MAX_LETTERS).is_some() {
+            line += "...";
+        }
+        Line(line)
     }
-    line
+
+    /// The words.
+    pub fn words(&self) -> &str {
+        &self.0
+    }
 }
 
 #[cfg(test)]
@@ -152,9 +157,9 @@ mod tests {
 
     #[test]
     fn a_line_has_an_end_and_no_control_characters() {
-        assert_eq!(line("a\0b\nc"), "a b c");
-        assert_eq!(line(&"x".repeat(48)), "x".repeat(48));
-        assert_eq!(line(&"é".repeat(5000)), format!("{}...", "é".repeat(48)));
+        assert_eq!(Line::of("a\0b\nc").words(), "a b c");
+        assert_eq!(Line::of(&"x".repeat(48)).words(), "x".repeat(48));
+        assert_eq!(Line::of(&"é".repeat(5000)).words(), format!("{}...", "é".repeat(48)));
     }
 
     #[test]
