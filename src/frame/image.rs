@@ -39,6 +39,11 @@ impl Image {
         self.mat
     }
 
+    /// The same picture once more.
+    pub fn copy(&self) -> Result<Image, Error> {
+        Image::new(self.mat.try_clone()?)
+    }
+
     /// Width and height in pixels.
     pub fn size(&self) -> Size {
         Size::new(self.mat.cols().unsigned_abs(), self.mat.rows().unsigned_abs())

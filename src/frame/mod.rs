@@ -34,6 +34,8 @@ pub struct Frame {
     pub identity: Identity,
     /// Its pixels.
     pub image: Image,
+    /// The picture as it came to the pipeline, if a stage shows it.
+    pub original: Option<Image>,
     /// What the stages found in it so far.
     pub findings: Findings,
     /// What a model said of it, for the next stage.
@@ -43,6 +45,6 @@ pub struct Frame {
 impl Frame {
     /// A frame in which nothing was found yet.
     pub fn new(identity: Identity, image: Image) -> Self {
-        Frame { identity, image, findings: Findings::default(), answer: None }
+        Frame { identity, image, original: None, findings: Findings::default(), answer: None }
     }
 }

@@ -21,7 +21,7 @@ use crate::limits::Limits;
 use models::{FrameModel, Models, NoModels, Shown, Task};
 use names::Names;
 use spec::StageSpec;
-use stage::{Colors, Stage, StageWorker};
+use stage::{Colors, Original, Stage, StageWorker};
 
 /// Stages with validated parameters, ready to work on frames. Immutable, shared by streams and threads.
 #[derive(Debug)]
@@ -105,12 +105,14 @@ pub struct Memory {
     pub picture: usize,
     /// Bytes of what models take and give, where that is most.
     pub tensors: usize,
+    /// Bytes of the picture as it came, if a stage shows it.
+    pub original: usize,
 }
 
 impl Memory {
     /// All of it together.
     pub fn all(self) -> usize {
-        self.picture.saturating_add(self.tensors)
+        self.picture.saturating_add(self.tensors).saturating_add(self.original)
     }
 }
 
@@ -217,11 +219,18 @@ impl Pipeline {
 
     /// How much of a picture of this size has to be decoded.
     pub fn need(&self, input: Size) -> Need {
+        if self.shows_original() {
+            return Need { gray: false, at_least: None };
+        }
         let mut colors = self.steps.iter().map(|step| step.stage.colors());
         let gray = colors.find(|colors| *colors != Colors::Alike) == Some(Colors::Luma);
         // Gray is taken pixel by pixel, so a resize behind it may as well come first.
         let first = self.steps.iter().find(|step| step.name != stages::GRAY);
         Need { gray, at_least: first.and_then(|step| step.stage.enough(input)) }
+    }
+
+    fn shows_original(&self) -> bool {
+        self.steps.iter().any(|step| step.stage.original() == Original::Shown)
     }
 
     /// The memory that a picture of this size takes on its way, or why it can't be taken.
@@ -240,7 +249,9 @@ impl Pipeline {
         if kept > self.limits.max_stream_bytes as u64 {
             return Err(Error::TooMuchState { bytes: kept, max: self.limits.max_stream_bytes });
         }
-        Ok(Memory { picture: usize::try_from(most.saturating_mul(3)).unwrap_or(usize::MAX), tensors })
+        let bytes = |pixels: u64| usize::try_from(pixels.saturating_mul(3)).unwrap_or(usize::MAX);
+        let original = if self.shows_original() { bytes(pixels(input)) } else { 0 };
+        Ok(Memory { picture: bytes(most), tensors, original })
     }
 
     /// Workers for a segment: of a stateless one those that are idle, else new ones.
@@ -267,6 +278,9 @@ impl Pipeline {
     /// Takes a frame through a segment.
     pub fn run(&self, segment: usize, workers: &mut Workers, passage: Passage<'_>) -> Result<(), Error> {
         let Passage { frame, scratch, times, wanted, mut before } = passage;
+        if segment == 0 && self.shows_original() {
+            frame.original = Some(frame.image.copy()?);
+        }
         let segment = &self.segments[segment];
         let steps = &self.steps[segment.first..segment.end];
         for (step, worker) in steps.iter().zip(&mut workers.0) {

@@ -87,6 +87,11 @@ pub trait Stage: Send + Sync + Debug {
         Colors::All
     }
 
+    /// Whether it shows the picture as it came to the pipeline, which is then kept for it.
+    fn original(&self) -> Original {
+        Original::Unused
+    }
+
     /// For a stage whose result has fewer pixels and shows all of the picture: the size that the picture must
     /// at least have, if one of `input` is to be reduced. A decoder may then give a smaller picture than
     /// `input`, of the same proportions.
@@ -105,6 +110,15 @@ pub enum Colors {
     Luma,
     /// Whatever the stages after it need: it treats every channel alike, linearly, and knows no gray from color.
     Alike,
+}
+
+/// What a stage does with the picture as it came to the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Original {
+    /// Nothing.
+    Unused,
+    /// It shows it: [`Frame::original`] must be there, with all its pixels and colors.
+    Shown,
 }
 
 /// Does the work of a stage, on one frame at a time.

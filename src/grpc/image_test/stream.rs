@@ -277,9 +277,10 @@ impl Processor for Frames {
             };
             let next = pipeline.as_ref().and_then(|pipeline| pipeline.as_ref().ok()).unwrap_or(&current);
             let room = match frame.map(|(bytes, size)| (bytes, next.memory(size))) {
-                Some((bytes, Ok(Memory { picture, tensors }))) => {
-                    let share = held.take(bytes.saturating_add(picture)).await;
-                    let work = bytes.saturating_add(picture.saturating_mul(2)).saturating_add(tensors);
+                Some((bytes, Ok(Memory { picture, tensors, original }))) => {
+                    let kept = bytes.saturating_add(original);
+                    let share = held.take(kept.saturating_add(picture)).await;
+                    let work = kept.saturating_add(picture.saturating_mul(2)).saturating_add(tensors);
                     Some(Ok(Room { credit: engine.credits().acquire(work).await, share }))
                 }
                 Some((_, Err(error))) => Some(Err(error)),

@@ -51,6 +51,7 @@ mod sepia;
 mod sharpen;
 mod sketch;
 mod sobel;
+mod split;
 mod style;
 mod table;
 mod tags;
@@ -67,6 +68,7 @@ pub static KINDS: &[&StageKind] = &[
     &pad::KIND,
     &flip::KIND,
     &rotate::KIND,
+    &split::KIND,
     &gray::KIND,
     &color::KIND,
     &colormap::KIND,

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from . import found
-from .case import COLOR, GRAY, Case, Expected, each
+from .case import COLOR, GRAY, Case, Expected, bgr, each, gray
 
 
 def height_width(frame):
@@ -110,6 +110,24 @@ def crop_boxes(margin=0.1, size=None, keep=True):
     return each(one)
 
 
+def split(stage, below=False, line=2, color=(255, 255, 255)):
+    """`stage` makes the result of a frame."""
+
+    def one(frame):
+        before, after = frame.copy(), stage(frame)
+        if (height_width(before)) != height_width(after):
+            before = fit(*after.shape[1::-1])([before])[0]
+        if before.ndim != after.ndim:
+            before, after = bgr(before), bgr(after)
+        picture = cv2.vconcat([before, after]) if below else cv2.hconcat([before, after])
+        height, width = height_width(picture)
+        area = (0, (height - line) // 2, width, line) if below else ((width - line) // 2, 0, line, height)
+        value = color if picture.ndim == 3 else color[0]
+        return cv2.rectangle(picture, area, value, cv2.FILLED) if line else picture
+
+    return each(one)
+
+
 CASES = [
     Case("resize=320x180", resize((320, 180))),
     Case("resize=99x301,interpolation=area", resize((99, 301), cv2.INTER_AREA)),
@@ -149,4 +167,7 @@ CASES = [
     Case(f"{found.FACES} | crop-boxes", crop_boxes()),
     Case(f"{found.FACES} | crop-boxes=margin=0.6,size=120x50", crop_boxes(0.6, (120, 50)), slack=1e-4),
     Case(f"{found.FACES} | crop-boxes=largest,0,50x120,stretch", crop_boxes(0, (50, 120), False), slack=1e-4),
+    Case("split", split(lambda frame: frame), inputs=COLOR + GRAY),
+    Case("gray | split=line=0", split(gray, line=0)),
+    Case("resize=90x90 | split=top-bottom,4,black", split(lambda frame: cv2.resize(frame, (90, 90)), True, 4, (0, 0, 0))),
 ]
