@@ -109,11 +109,11 @@ impl StageWorker for Worker {
             let here = things().count() as u64;
             let tracks: Vec<u64> = things().filter_map(|thing| thing.track_id).collect();
             add(&counted.things, here);
-            let mut line = format!("{} {here}", counted.label.as_deref().unwrap_or("all"));
+            let mut line = format!("{}: {here}", counted.label.as_deref().unwrap_or("all"));
             if count.distinct {
                 seen.add(tracks);
                 add(&counted.tracks, seen.count());
-                line += &format!(" of {}", seen.count());
+                line += &format!(", {} so far", seen.count());
             }
             lines.push(Line::of(&line));
         }
