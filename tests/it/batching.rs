@@ -39,7 +39,7 @@ async fn send(
 }
 
 /// Waits until so many requests wait for a model.
-async fn queued(server: &crate::harness::TestServer, model: &str, count: usize) {
+pub async fn queued(server: &crate::harness::TestServer, model: &str, count: usize) {
     let version = server.engine.models().find(model, None).unwrap();
     let waiting = async {
         while version.waiting() != count {

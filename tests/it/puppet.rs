@@ -23,7 +23,7 @@ use crate::harness::TestServer;
 pub type InferClient = GrpcInferenceServiceClient<Channel>;
 
 /// What a puppet does with a batch; the number is that of its version's folder.
-type Act = dyn Fn(u64, &[Inputs]) -> Result<Vec<Outputs>, Error> + Send + Sync;
+type Act = dyn Fn(&Settings, u64, &[Inputs]) -> Result<Vec<Outputs>, Error> + Send + Sync;
 
 /// A backend whose models all act in one way.
 #[derive(Clone)]
@@ -35,16 +35,25 @@ pub struct Puppet {
 
 struct Instance {
     act: Arc<Act>,
+    settings: Arc<Settings>,
     version: u64,
 }
 
 struct Opening {
     puppet: Puppet,
+    settings: Arc<Settings>,
     version: u64,
 }
 
 impl Puppet {
     pub fn new(act: impl Fn(u64, &[Inputs]) -> Result<Vec<Outputs>, Error> + Send + Sync + 'static) -> Self {
+        Self::of_settings(move |_, version, batch| act(version, batch))
+    }
+
+    /// One whose models do what their settings ask for.
+    pub fn of_settings(
+        act: impl Fn(&Settings, u64, &[Inputs]) -> Result<Vec<Outputs>, Error> + Send + Sync + 'static,
+    ) -> Self {
         Puppet { act: Arc::new(act), made: Arc::default() }
     }
 
@@ -54,11 +63,11 @@ impl Puppet {
 }
 
 impl Backend for Puppet {
-    fn open(&self, _: &Arc<Settings>, folder: &Path) -> Result<Box<dyn Opened>, Error> {
+    fn open(&self, settings: &Arc<Settings>, folder: &Path) -> Result<Box<dyn Opened>, Error> {
         let version = folder.file_name().unwrap().to_str().unwrap().parse().unwrap();
         match std::fs::read_to_string(folder.join("model.pt")) {
             Ok(text) if text == "broken" => Err(Error::Load("this file is broken".into())),
-            _ => Ok(Box::new(Opening { puppet: self.clone(), version })),
+            _ => Ok(Box::new(Opening { puppet: self.clone(), settings: Arc::clone(settings), version })),
         }
     }
 }
@@ -66,13 +75,14 @@ impl Backend for Puppet {
 impl Opened for Opening {
     fn instance(&self, _: Device) -> Result<Box<dyn Model>, Error> {
         self.puppet.made.send_modify(|made| *made += 1);
-        Ok(Box::new(Instance { act: Arc::clone(&self.puppet.act), version: self.version }))
+        let (act, settings) = (Arc::clone(&self.puppet.act), Arc::clone(&self.settings));
+        Ok(Box::new(Instance { act, settings, version: self.version }))
     }
 }
 
 impl Model for Instance {
     fn infer(&mut self, batch: &[Inputs]) -> Result<Vec<Outputs>, Error> {
-        (self.act)(self.version, batch)
+        (self.act)(&self.settings, self.version, batch)
     }
 }
 
@@ -133,6 +143,43 @@ impl Shelf {
              output {{ name: \"y\" data_type: TYPE_FP32 dims: [-1] }}\n{more}\n"
         );
         self.config(name, &text);
+        self.version(name, 1, "good");
+    }
+
+    /// A model of the backend `puppet` that takes gray pictures of any size and pixels as they are, with one of these
+    /// tasks, and with these lines more in its configuration.
+    pub fn looker(&self, name: &str, task: &str, more: &str) {
+        let port = |name: &str, of: &str, dims: &str| {
+            format!("output {{ name: \"{name}\" data_type: TYPE_{of} dims: [{dims}] }}\n")
+        };
+        let parameter = |key: &str, value: &str| {
+            format!("parameters {{ key: \"frameserve.{key}\" value {{ string_value: \"{value}\" }} }}\n")
+        };
+        let (outputs, labels) = match task {
+            "image" => (port("y", "FP32", "-1, -1") + &parameter("output_scale", "1"), ""),
+            "detection" => {
+                let ports = [
+                    port("boxes", "FP32", "-1, 4"),
+                    port("scores", "FP32", "-1"),
+                    port("classes", "INT64", "-1"),
+                ];
+                (ports.concat(), "cat\ndog\nbird\n")
+            }
+            "classification" => (port("scores", "FP32", "4"), "cat\ndog\nbird\nant\n"),
+            "segmentation" => (port("mask", "FP32", "3, -1, -1"), "nothing\nsky\nsea\n"),
+            other => panic!("{other}"),
+        };
+        let labeled = if labels.is_empty() { String::new() } else { parameter("labels", "labels.txt") };
+        let max = if more.contains("max_batch_size") { "" } else { "max_batch_size: 8" };
+        let text = format!(
+            "name: \"{name}\" backend: \"puppet\" {max}\n\
+             input {{ name: \"x\" data_type: TYPE_FP32 dims: [-1, -1] }}\n\
+             {outputs}{labeled}{}{}{more}\n",
+            parameter("scale", "1"),
+            parameter("task", task)
+        );
+        self.config(name, &text);
+        std::fs::write(self.0.path().join(name).join("labels.txt"), labels).unwrap();
         self.version(name, 1, "good");
     }
 

@@ -190,8 +190,8 @@ mod tests {
         assert_eq!(without.need(size), Need { gray: true, at_least: Some(Size::new(32, 18)) });
         assert_eq!(with.need(size), Need { gray: false, at_least: None });
         let bytes = 640 * 360 * 3;
-        assert_eq!(without.memory(size).unwrap(), Memory { picture: bytes, original: 0 });
-        assert_eq!(with.memory(size).unwrap(), Memory { picture: bytes, original: bytes });
+        assert_eq!(without.memory(size).unwrap(), Memory { picture: bytes, tensors: 0, original: 0 });
+        assert_eq!(with.memory(size).unwrap(), Memory { picture: bytes, tensors: 0, original: bytes });
         assert_eq!(pipeline("split").memory(size).unwrap().picture, 2 * bytes);
     }
 
