@@ -327,7 +327,8 @@ impl Preparation {
             (true, _, Layout::Chw) => {
                 pixels.copy_to(colored)?;
                 let values = colored.data_bytes()?;
-                for (channel, to) in to.chunks_exact_mut(values.len()).enumerate() {
+                let length = to.len() / 3;
+                for (channel, to) in to.chunks_exact_mut(length).enumerate() {
                     self.samples.plane(channel, values, to);
                 }
                 return Ok(());

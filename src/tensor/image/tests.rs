@@ -110,6 +110,9 @@ fn a_gray_picture_has_three_equal_channels_where_three_are_wanted() {
         let hwc = Recipe { color, layout: Layout::Hwc, ..recipe(Resize::Keep) };
         let (pixels, _) = prepare(hwc, DataType::Uint8, &image);
         assert_eq!(pixels, values.iter().flat_map(|value| [*value; 3]).collect::<Vec<_>>());
+        let (floats, _) = prepare(Recipe { color, ..recipe(Resize::Keep) }, DataType::Fp32, &image);
+        let plane: Vec<u8> = values.iter().flat_map(|value| f32::from(*value).to_le_bytes()).collect();
+        assert_eq!(floats, plane.repeat(3));
     }
     let (gray, _) = prepare(Recipe { color: Color::Gray, ..recipe(Resize::Keep) }, DataType::Uint8, &image);
     assert_eq!(gray, values);
