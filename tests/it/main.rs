@@ -26,6 +26,8 @@ mod program;
 mod programs;
 mod programs_infer;
 #[cfg(feature = "torch")]
+mod programs_looking;
+#[cfg(feature = "torch")]
 mod programs_torch;
 mod puppet;
 mod services;

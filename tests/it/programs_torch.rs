@@ -20,7 +20,7 @@ use crate::program::{Program, Venv, root, succeeds, there};
 const LOADED: Duration = Duration::from_secs(120);
 
 /// A server whose models are loaded, or failed to load.
-async fn start(flags: &[&str]) -> Program {
+pub async fn start(flags: &[&str]) -> Program {
     let server = Program::start(flags);
     let channel = Channel::from_shared(format!("http://{}", server.address)).unwrap().connect_lazy();
     let healthy = async {

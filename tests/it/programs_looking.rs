@@ -1,0 +1,251 @@
+//! TorchScript models on the frames of a video, in the server's program: what comes back is what Python's torch makes of
+//! the same pixels, for one stream and for many at a time.
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use frameserve::proto::{Detection, Encoding, Label, MsgReply, MsgRequest, PixelFormat, StreamConfig};
+use opencv::core::{Mat, Rect, Size, Vector};
+use opencv::prelude::*;
+use opencv::{imgcodecs, imgproc, videoio};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::harness::{Client, config, exchange, reply_as};
+use crate::program::{Program, Venv, root, succeeds, there, video};
+use crate::programs_torch::start;
+
+const FRAMES: usize = 20;
+/// Of these, each has something else that changes.
+const EVERY: usize = 12;
+const WIDE: Lot = Lot { name: "wide", width: 640, height: 360 };
+const SQUARE: Lot = Lot { name: "square", width: 256, height: 256 };
+
+/// Frames of one size, as the models take them.
+struct Lot {
+    name: &'static str,
+    width: i32,
+    height: i32,
+}
+
+/// What Python has found.
+#[derive(Deserialize)]
+struct Found {
+    faces: Vec<Vec<Face>>,
+    classes: Vec<Vec<Class>>,
+}
+
+#[derive(Deserialize)]
+struct Face {
+    /// Left, upper, right and lower edge.
+    r#box: [f32; 4],
+    score: f32,
+    points: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct Class {
+    class: u32,
+    score: f32,
+}
+
+/// Frames, and all that is expected of them.
+struct Reference {
+    wide: Vec<Bytes>,
+    square: Vec<Bytes>,
+    background: Vec<Bytes>,
+    person: Vec<Bytes>,
+    cutout: Vec<Bytes>,
+    found: Found,
+}
+
+impl Lot {
+    /// The middle of a frame, in this size.
+    fn of(&self, frame: &Mat) -> Mat {
+        let (columns, rows) = (frame.cols(), frame.rows());
+        let width = columns.min(rows * self.width / self.height);
+        let height = rows.min(columns * self.height / self.width);
+        let middle = Rect::new((columns - width) / 2, (rows - height) / 2, width, height);
+        let mut scaled = Mat::default();
+        let part = frame.roi(middle).unwrap();
+        let size = Size::new(self.width, self.height);
+        imgproc::resize(&part, &mut scaled, size, 0.0, 0.0, imgproc::INTER_AREA).unwrap();
+        scaled
+    }
+
+    fn frames(&self, pixels: &[Bytes]) -> Vec<MsgRequest> {
+        let raw = |img: &Bytes| MsgRequest {
+            img: img.clone(),
+            encoding: Encoding::Raw.into(),
+            pixel_format: PixelFormat::Bgr24.into(),
+            width: self.width as u32,
+            height: self.height as u32,
+            ..MsgRequest::default()
+        };
+        pixels.iter().map(raw).collect()
+    }
+
+    fn read(&self, folder: &Path, name: &str) -> Vec<Bytes> {
+        let all = Bytes::from(fs::read(folder.join(format!("{name}.bgr"))).unwrap());
+        let one = (self.width * self.height * 3) as usize;
+        assert_eq!(all.len(), FRAMES * one, "{name}");
+        (0..FRAMES).map(|index| all.slice(index * one..(index + 1) * one)).collect()
+    }
+}
+
+impl Reference {
+    fn new(folder: &Path) -> Self {
+        let mut reader =
+            videoio::VideoCapture::from_file(&video("WolfgangLanger_Pexels.mp4"), videoio::CAP_ANY).unwrap();
+        let (mut wide, mut square) = (Vec::new(), Vec::new());
+        let mut frame = Mat::default();
+        for index in 0..FRAMES * EVERY {
+            assert!(reader.read(&mut frame).unwrap());
+            if index % EVERY == 0 {
+                for (lot, pixels) in [(&WIDE, &mut wide), (&SQUARE, &mut square)] {
+                    pixels.extend_from_slice(lot.of(&frame).data_bytes().unwrap());
+                }
+            }
+        }
+        let lots = [(&WIDE, wide), (&SQUARE, square)].map(|(lot, pixels)| {
+            fs::write(folder.join(format!("{}.bgr", lot.name)), pixels).unwrap();
+            json!({ "name": lot.name, "width": lot.width, "height": lot.height, "count": FRAMES })
+        });
+        fs::write(folder.join("frames.json"), json!(lots).to_string()).unwrap();
+        succeeds(Venv::Models.command(&root().join("tests/python/stream_models.py")).arg(folder));
+        Reference {
+            wide: WIDE.read(folder, "wide"),
+            square: SQUARE.read(folder, "square"),
+            background: WIDE.read(folder, "background"),
+            person: SQUARE.read(folder, "person"),
+            cutout: SQUARE.read(folder, "cutout"),
+            found: serde_json::from_slice(&fs::read(folder.join("found.json")).unwrap()).unwrap(),
+        }
+    }
+
+    /// Streams all frames through a pipeline with one of the models, and holds what comes back against what is expected.
+    async fn compare(&self, client: &mut Client, pipeline: &str) {
+        let (lot, frames) = match pipeline.split_once('=').unwrap().1.split(',').next().unwrap() {
+            "background" | "faces" => (&WIDE, &self.wide),
+            _ => (&SQUARE, &self.square),
+        };
+        let format = reply_as(Encoding::Png);
+        let first = StreamConfig { reply_format: format, ..config(pipeline) };
+        let mut messages = vec![MsgRequest { config: Some(first), ..MsgRequest::default() }];
+        messages.extend(lot.frames(frames));
+        let (replies, status) = exchange(client, messages).await;
+        status.unwrap();
+        assert_eq!(replies.len(), 1 + FRAMES, "{pipeline}");
+        for (index, reply) in replies[1..].iter().enumerate() {
+            assert_eq!((&reply.error, reply.sequence), (&None, index as u64), "{pipeline}");
+            let picture = decoded(reply);
+            let expected = match pipeline.split('=').next().unwrap() {
+                "model" | "style" => &self.background[index],
+                "segment" if pipeline.contains("cutout") => &self.cutout[index],
+                "segment" => &self.person[index],
+                "detect" => {
+                    same_faces(&reply.detections, &self.found.faces[index]);
+                    &frames[index]
+                }
+                "classify" => {
+                    same_classes(&reply.labels, &self.found.classes[index]);
+                    &frames[index]
+                }
+                other => panic!("{other}"),
+            };
+            let psnr = psnr(&picture, expected);
+            assert!(psnr > 45.0, "{pipeline}, frame {index}: {psnr} dB");
+        }
+    }
+}
+
+const PIPELINES: [&str; 6] = [
+    "model=background",
+    "style=background",
+    "segment=person,opacity=1,color=#f0141e",
+    "segment=person,show=cutout,color=#f0141e",
+    "detect=faces",
+    "classify=classifier,top=3",
+];
+
+fn decoded(reply: &MsgReply) -> Vec<u8> {
+    let png = Vector::<u8>::from_slice(&reply.img);
+    let picture = imgcodecs::imdecode(&png, imgcodecs::IMREAD_COLOR).unwrap();
+    assert_eq!((picture.cols() as u32, picture.rows() as u32), (reply.width, reply.height));
+    picture.data_bytes().unwrap().to_vec()
+}
+
+fn psnr(found: &[u8], expected: &[u8]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let square = |(a, b): (&u8, &u8)| f64::from(a.abs_diff(*b)).powi(2);
+    let mean = found.iter().zip(expected).map(square).sum::<f64>() / found.len() as f64;
+    10.0 * (255.0 * 255.0 / mean.max(1e-9)).log10()
+}
+
+fn same_faces(found: &[Detection], expected: &[Face]) {
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, Face { r#box, score, points }) in found.iter().zip(expected) {
+        let ours = [found.x, found.y, found.x + found.width, found.y + found.height];
+        let overlap = iou(ours, *r#box);
+        assert!(overlap > 0.99, "{overlap}: {ours:?} and {box:?}", box = r#box);
+        assert!((found.score - score).abs() < 1e-3, "{} and {score}", found.score);
+        assert_eq!((found.label.as_str(), found.source.as_str()), ("face", "detect"));
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() < 0.1;
+        assert!(
+            found.points.len() == 10 && found.points.iter().zip(points).all(near),
+            "{found:?}, {points:?}"
+        );
+    }
+}
+
+/// Of two boxes, how much of both together is in both.
+fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
+    let area = |[left, upper, right, lower]: [f32; 4]| (right - left).max(0.0) * (lower - upper).max(0.0);
+    let both = area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
+    both / (area(a) + area(b) - both)
+}
+
+fn same_classes(found: &[Label], expected: &[Class]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, Class { class, score }) in found.iter().zip(expected) {
+        // Of two that are as good, either may be first.
+        assert!((found.score - score).abs() < 1e-3, "{found:?} and {class} of {score}");
+        let twin = expected
+            .iter()
+            .any(|other| found.class_id == Some(other.class) && (other.score - score).abs() < 1e-3);
+        assert!(found.class_id == Some(*class) || twin, "{found:?} and {class} of {score}");
+        assert!(!found.name.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn models_on_streams_give_what_torch_gives_to_one_and_to_eight_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let reference = Reference::new(folder.path());
+    assert!(reference.found.faces.iter().flatten().count() >= FRAMES / 2, "there are faces in the video");
+    let models = there("samples/models");
+    let mut flags = vec!["--model-repository", models.to_str().unwrap(), "--model-control", "explicit"];
+    for model in ["background", "person", "faces", "classifier"] {
+        there(&format!("samples/models/{model}/1/model.pt"));
+        flags.extend(["--load-model", model]);
+    }
+    let server = start(&flags).await;
+    for pipeline in PIPELINES {
+        reference.compare(&mut server.client().await, pipeline).await;
+    }
+    let eight = PIPELINES.iter().chain(["classify=classifier,top=3", "detect=faces"].iter());
+    let streams = eight.map(|pipeline| {
+        let (server, reference) = (&server, &reference);
+        async move { reference.compare(&mut server.client().await, pipeline).await }
+    });
+    futures_util::future::join_all(streams).await;
+    still_there(server).await;
+}
+
+async fn still_there(server: Program) {
+    let (replies, status) =
+        exchange(&mut server.client().await, vec![crate::harness::open("model=background")]).await;
+    status.unwrap();
+    assert_eq!(replies.len(), 1);
+}
