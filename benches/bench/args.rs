@@ -38,6 +38,7 @@ pub enum Section {
     Classifier,
     Callers,
     Picture,
+    Style,
 }
 
 /// What a process of this program does for another one.
@@ -58,7 +59,7 @@ const SECONDS: f64 = 1.25;
 const WARM_UP: f64 = 0.4;
 
 impl Section {
-    const ALL: [Section; 10] = [
+    const ALL: [Section; 11] = [
         Section::Limit,
         Section::Peer,
         Section::Latency,
@@ -69,6 +70,7 @@ impl Section {
         Section::Classifier,
         Section::Callers,
         Section::Picture,
+        Section::Style,
     ];
 
     /// As it is asked for.
@@ -84,6 +86,7 @@ impl Section {
             Section::Classifier => "classifier",
             Section::Callers => "callers",
             Section::Picture => "picture",
+            Section::Style => "style",
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Clips {
     pub raw: Clip,
     /// 320x240, easy.
     pub small: Clip,
+    /// 640x360, easy.
+    pub medium: Clip,
 }
 
 /// Of the raw clip, whose frames have 6 MB each.
@@ -51,12 +53,24 @@ const RAW_FRAMES: i32 = 4;
 const QUALITY: i32 = 90;
 const FULL_HD: Size = Size { width: 1920, height: 1080 };
 const SMALL: Size = Size { width: 320, height: 240 };
+const MEDIUM: Size = Size { width: 640, height: 360 };
 
 impl Clip {
     /// Its frames.
     pub fn frames(&self) -> Result<Vec<Bytes>> {
         let mut rest = Bytes::from(fs::read(&self.path)?);
         Ok(self.lengths.iter().map(|length| rest.split_to(*length)).collect())
+    }
+
+    /// The frames of one of JPEGs decoded, BGR, one after the other in a file.
+    pub fn decoded(&self) -> Result<PathBuf> {
+        let mut bytes = Vec::new();
+        for frame in self.frames()? {
+            bytes.extend(turbojpeg::decompress(&frame, turbojpeg::PixelFormat::BGR)?.pixels);
+        }
+        let path = self.path.with_extension("bgr");
+        fs::write(&path, bytes)?;
+        Ok(path)
     }
 
     /// A frame as it is sent.
@@ -115,13 +129,14 @@ impl Clips {
             hard: Clip::write("hard", Kind::Jpeg, (0..FRAMES).map(|at| grain(&texture, at)))?,
             raw: Clip::write("raw", Kind::Raw, (0..RAW_FRAMES).map(resized(FULL_HD)))?,
             small: Clip::write("small", Kind::Jpeg, (0..FRAMES).map(resized(SMALL)))?,
+            medium: Clip::write("medium", Kind::Jpeg, (0..FRAMES).map(resized(MEDIUM)))?,
         })
     }
 
     /// For the report.
     pub fn describe(&self) -> String {
         let mut table = Table::new(&["clip", "frames", "size", "encoding", "kB a frame"]);
-        for clip in [&self.easy, &self.hard, &self.raw, &self.small] {
+        for clip in [&self.easy, &self.hard, &self.raw, &self.small, &self.medium] {
             let encoding = match clip.kind {
                 Kind::Jpeg => format!("JPEG, quality {QUALITY}, 4:2:0"),
                 Kind::Raw => "raw BGR".into(),

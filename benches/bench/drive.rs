@@ -45,10 +45,14 @@ pub struct Span {
 pub struct Driven {
     /// Frames a second, over all streams.
     pub fps: f64,
+    /// Frames a second of each stream, from the last reply that does not count to the last one that does: right
+    /// even where there are few.
+    pub rates: Vec<f64>,
     /// All frames, those of the warm-up included.
     pub frames: u64,
-    /// Seconds from when a frame was sent to when its reply was there, in the middle and at 99 %.
+    /// Seconds from when a frame was sent to when its reply was there, in the middle, at 95 % and at 99 %.
     pub p50: f64,
+    pub p95: f64,
     pub p99: f64,
     /// What the replies are.
     pub look: Look,
@@ -64,13 +68,15 @@ pub struct Clock {
 }
 
 /// What one stream saw.
-#[derive(Default)]
 struct Seen {
     frames: u64,
     counted: u64,
     bytes: u64,
     times: Vec<f64>,
     look: Option<Look>,
+    /// When the last reply came that does not count, and the last one that does.
+    before: Instant,
+    last: Instant,
 }
 
 impl Clock {
@@ -85,6 +91,21 @@ impl Clock {
 
     pub fn is_over(&self, now: Instant) -> bool {
         now >= self.end
+    }
+}
+
+impl Seen {
+    fn nothing() -> Self {
+        let now = Instant::now();
+        let (times, look) = (Vec::new(), None);
+        Seen { frames: 0, counted: 0, bytes: 0, times, look, before: now, last: now }
+    }
+
+    fn rate(&self) -> f64 {
+        match self.counted {
+            0 => 0.0,
+            counted => counted as f64 / (self.last - self.before).as_secs_f64(),
+        }
     }
 }
 
@@ -115,14 +136,17 @@ pub async fn drive(load: &Load) -> Result<Driven> {
     let (frames, counted, bytes) =
         (sum(|seen| seen.frames), sum(|seen| seen.counted), sum(|seen| seen.bytes));
     let times: Vec<f64> = seen.iter().flat_map(|seen| seen.times.iter().copied()).collect();
+    let rates = seen.iter().map(Seen::rate).collect();
     let look = seen.into_iter().find_map(|seen| seen.look);
     if counted < 2 {
         return Err(format!("{counted} replies are too few to measure: give it more --seconds").into());
     }
     Ok(Driven {
         fps: counted as f64 / load.span.seconds,
+        rates,
         frames,
         p50: quantile(&times, 0.5),
+        p95: quantile(&times, 0.95),
         p99: quantile(&times, 0.99),
         look: look.ok_or("no reply was looked at")?,
         reply_bytes: usize::try_from(bytes / counted)?,
@@ -176,7 +200,7 @@ impl Flight<'_> {
     }
 
     async fn receive(&self, mut replies: FrameReplies, clock: Clock) -> Result<Seen> {
-        let mut seen = Seen::default();
+        let mut seen = Seen::nothing();
         while let Some(reply) = replies.next().await? {
             let now = Instant::now();
             let sent = self.sent.borrow_mut().pop_front().ok_or("a reply to nothing")?;
@@ -190,6 +214,9 @@ impl Flight<'_> {
                 seen.counted += 1;
                 seen.bytes += reply.img.len() as u64;
                 seen.times.push((now - sent).as_secs_f64());
+                seen.last = now;
+            } else if !clock.is_over(now) {
+                seen.before = now;
             }
             if clock.is_over(now) {
                 return Ok(seen);

@@ -1,7 +1,7 @@
 //! The benchmarks: frames through a server, against what is possible and against what others do.
 //!
 //! `cargo bench -- [limit] [peer] [latency] [transport] [stalled] [long]
-//! [infer] [classifier] [callers] [picture] [--pairs N] [--seconds S] [--write FILE]`
+//! [infer] [classifier] [callers] [picture] [style] [--pairs N] [--seconds S] [--write FILE]`
 //!
 //! Servers and clients are processes of their own: this program starts the server's binary, and itself again
 //! as whatever else is needed. What is compared is measured in turns, A B A B, since machines are shared.
@@ -21,12 +21,15 @@ mod look;
 mod machine;
 mod memory;
 mod models;
+mod painter;
 mod pairs;
 mod peer;
 mod picture;
 mod process;
 mod report;
 mod scenes;
+mod style;
+mod style_gpu;
 mod transport;
 
 use std::process::ExitCode;
@@ -101,6 +104,7 @@ fn measure(asked: args::Asked) -> Result<()> {
             Section::Classifier => classifier::measure(&setting),
             Section::Callers => callers::measure(&setting),
             Section::Picture => picture::measure(&setting),
+            Section::Style => style::measure(&setting),
         };
         report.add(section.name(), &text.map_err(|error| format!("{}: {error}", section.name()))?)?;
     }

@@ -136,11 +136,16 @@ pub fn place(name: &str) -> PathBuf {
 /// Our server with the models of this repository, once they are ready.
 pub fn frameserve(repository: &Path, core: Option<usize>) -> Result<Server> {
     // The others run theirs on processors too.
-    let told = ["--device".into(), "cpu".into(), "--model-repository".into(), repository.into()];
+    frameserve_on("cpu", repository, core)
+}
+
+/// The same on a device of this name.
+pub fn frameserve_on(device: &str, repository: &Path, core: Option<usize>) -> Result<Server> {
+    let told = ["--device".into(), device.into(), "--model-repository".into(), repository.into()];
     let server = Server::frameserve_with(&told, core)?;
-    let has = |name: &&str| repository.join(name).exists();
-    for model in [IDENTITY, CLASSIFIER].iter().filter(|name| has(name)) {
-        runtime()?.block_on(until_ready(&server, model))?;
+    for model in fs::read_dir(repository)? {
+        let name = model?.file_name();
+        runtime()?.block_on(until_ready(&server, &name.to_string_lossy()))?;
     }
     Ok(server)
 }

@@ -15,8 +15,8 @@ use crate::{Result, Setting};
 
 /// As the Python server knows them.
 const PIPELINES: [&str; 3] = ["gray|canny", "blur", "resize=640x360"];
-const PYTHON: &str = ".deps/peers/bin/python";
-const PROGRAM: &str = "benches/peers/opencv_server.py";
+pub const PYTHON: &str = ".deps/peers/bin/python";
+pub const PROGRAM: &str = "benches/peers/opencv_server.py";
 /// Frames of one stream that the Python server works on at a time, where it is told to.
 const PARALLEL: &str = "8";
 /// That variant is told for information, in fewer pairs.
@@ -105,7 +105,7 @@ impl Duel<'_> {
 }
 
 /// The same size, subsampling and quantization, or else it is no comparison.
-fn same_look(first: &RefCell<Option<Look>>, driven: &Driven) -> Result<()> {
+pub fn same_look(first: &RefCell<Option<Look>>, driven: &Driven) -> Result<()> {
     let mut first = first.borrow_mut();
     let first = first.get_or_insert_with(|| driven.look.clone());
     if *first != driven.look {

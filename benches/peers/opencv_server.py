@@ -4,6 +4,8 @@ It answers Analyse of protos/imageTest.proto with one pipeline, chosen when it s
 outside the interpreter's lock, so streams run in parallel, and with --window so do the frames of one stream.
 
     .deps/peers/bin/python benches/peers/opencv_server.py --pipeline 'gray|canny' --listen 127.0.0.1:0
+
+With --style the operation is a TorchScript model that paints, which torch of .deps/models runs.
 """
 
 import argparse
@@ -60,9 +62,9 @@ pb, services = load_stubs()
 class ImageTest(services.ImageTestServicer):
     """One pipeline, on every stream."""
 
-    def __init__(self, pipeline, window, threads):
+    def __init__(self, pipeline, process, window, threads):
         self.name = pipeline
-        self.process = PIPELINES[pipeline]
+        self.process = process
         self.window = window
         self.pool = concurrent.futures.ThreadPoolExecutor(threads) if window > 1 else None
 
@@ -150,13 +152,27 @@ def encode(frame, encoding, reply_format):
     return cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, reply_format.quality or JPEG_QUALITY])[1].tobytes()
 
 
+def painter(args):
+    # Torch has to read it when it is imported: what is set later holds for the thread that sets it.
+    if args.torch_threads:
+        os.environ["OMP_NUM_THREADS"] = str(args.torch_threads)
+    paint = importlib.import_module("style").load(args.style, optimized=False, channels_last=args.channels_last)
+    return lambda frame: paint(frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--listen", default="127.0.0.1:50051", help="port 0 for one that is free")
-    parser.add_argument("--pipeline", default="", choices=PIPELINES)
+    parser.add_argument("--pipeline", default="", help="one of: " + ", ".join(map(repr, PIPELINES)))
+    parser.add_argument("--style", help="a TorchScript model that paints: what --pipeline is a name for")
+    parser.add_argument("--torch-threads", type=int, help="that a frame is painted with; if not told, torch chooses")
+    parser.add_argument("--channels-last", action="store_true", help="the memory format, which suits some models")
     parser.add_argument("--window", type=int, default=1, help="frames of one stream that are worked on at a time")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="that work on them")
     args = parser.parse_args()
+    if args.style is None and args.pipeline not in PIPELINES:
+        parser.error(f"--pipeline {args.pipeline!r} is not known, and there is no --style")
+    process = PIPELINES[args.pipeline] if args.style is None else painter(args)
 
     # With one frame at a time, OpenCV's own threads are all the parallelism there is; else they are in the way.
     cv2.setNumThreads(1 if args.window > 1 else args.threads)
@@ -166,7 +182,8 @@ def main():
         ("grpc.so_reuseport", 0),
     ]
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(MAX_STREAMS), options=options)
-    services.add_ImageTestServicer_to_server(ImageTest(args.pipeline, args.window, args.threads), server)
+    servicer = ImageTest(args.pipeline, process, args.window, args.threads)
+    services.add_ImageTestServicer_to_server(servicer, server)
     port = server.add_insecure_port(args.listen)
     server.start()
     signal.signal(signal.SIGTERM, lambda *_: server.stop(grace=1))
