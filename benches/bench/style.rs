@@ -27,6 +27,7 @@ const FRAMES: f64 = 6.0;
 const FRAMES_BEFORE: f64 = 2.0;
 /// Four streams share what one has, and how evenly is to be seen.
 const LONGER: f64 = 3.0;
+const NO_PEERS: &str = "not measured: `scripts/setup peers bench` brings Python's grpcio with torch\n";
 
 /// One model on one clip.
 struct Job<'a> {
@@ -55,10 +56,21 @@ pub fn measure(setting: &Setting) -> Result<String> {
     }
     let Some(classic) = Painter::classic()? else { return Ok(not_measured()) };
     let painters = [Painter::compact()?, classic];
-    let (single, server) = (serving(&painters, 1)?, serving(&painters, cores()?)?);
+    let [alone, served, shared] = on_processors(setting, &painters)?;
+    let gpu = style_gpu::measure(setting, &painters[0])?;
+    Ok(format!(
+        "One stream and one instance, against the loop in Python:\n\n{alone}\n\
+         One stream and an instance for each core, against the server in Python:\n\n{served}\n\
+         {STREAMS} streams that share a model, against one:\n\n{shared}\n\
+         On a GPU, 1280x720:\n\n{gpu}"
+    ))
+}
+
+fn on_processors(setting: &Setting, painters: &[Painter; 2]) -> Result<[String; 3]> {
+    let (single, server) = (serving(painters, 1)?, serving(painters, cores()?)?);
     let (mut alone, mut served) = (against_loop(), against_server());
     let has_peers = python_server_has_torch();
-    for painter in &painters {
+    for painter in painters {
         let mut loops = Loops::start(painter)?;
         let jobs = loops.jobs(setting, painter)?;
         for job in &jobs {
@@ -72,28 +84,16 @@ pub fn measure(setting: &Setting) -> Result<String> {
             }
         }
     }
-    drop(single);
-    let [compact, _] = &painters;
-    let shared = shared(setting, compact, &server)?;
-    drop(server);
-    let served = if has_peers {
-        served.to_string()
-    } else {
-        "not measured: `scripts/setup peers bench` brings Python's grpcio with torch\n".into()
-    };
-    let gpu = style_gpu::measure(setting, compact)?;
-    Ok(format!(
-        "One stream and one instance, against the loop in Python:\n\n{alone}\n\
-         One stream and an instance for each core, against the server in Python:\n\n{served}\n\
-         {STREAMS} streams that share a model, against one:\n\n{shared}\n\
-         On a GPU, 1280x720:\n\n{gpu}"
-    ))
+    let served = if has_peers { served.to_string() } else { NO_PEERS.into() };
+    Ok([alone.to_string(), served, shared(setting, &painters[0], &server)?.to_string()])
 }
 
 impl Job<'_> {
     fn load(&self, streams: usize) -> Load {
         let (url, clip, pipeline) = (String::new(), self.clip.clone(), self.painter.stage());
-        Load { url, clip, pipeline, streams, window: WINDOW, span: self.span }
+        // All streams together have as many frames in flight as one has alone.
+        let window = WINDOW / streams as u32;
+        Load { url, clip, pipeline, streams, window, span: self.span }
     }
 
     fn run(&self, server: &Server, streams: usize) -> Result<(Driven, Sample)> {
@@ -217,7 +217,8 @@ fn shared(setting: &Setting, painter: &Painter, server: &Server) -> Result<Table
         "target: 0.9",
         "processor ms a frame",
     ]);
-    let span = Span { seconds: setting.span.seconds * LONGER, ..setting.span };
+    let Span { warm_up, seconds } = setting.span;
+    let span = Span { warm_up: warm_up * LONGER, seconds: seconds * LONGER };
     for clip in [&setting.clips.small, &setting.clips.medium] {
         let job = Job { painter, clip, frames: PathBuf::new(), span };
         let mut even = Vec::new();
