@@ -100,8 +100,10 @@ impl FrameModel for Looker {
     }
 
     fn output_size(&self, picture: Size) -> Result<Size, Error> {
-        match &self.fitting()?.pictures()?.task {
-            Some(pictures::Task::Image(output)) => Ok(output.dims.size_or(picture)),
+        let fitting = self.fitting()?;
+        let pictures = fitting.pictures()?;
+        match &pictures.task {
+            Some(pictures::Task::Image(output)) => Ok(output.dims.size_or(pictures.prepared_size(picture)?)),
             _ => Ok(picture),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::infer::{Asked, InferReply, InferRequest};
+use super::infer::{Asked, InferReply, InferRequest, Served};
 use super::{Begun, Engine, Lane, Processed, Reply, ReplyCodec, Timing};
 use crate::error::{Error, RequestError};
 use crate::frame::codec::Chroma;
@@ -165,6 +165,14 @@ impl PipedModel {
 }
 
 impl Engine {
+    /// Whether requests for it can be answered now: the models of a pipeline may not be there.
+    pub async fn is_answering(self: &Arc<Self>, served: &Served) -> bool {
+        match served {
+            Served::Model(_) => true,
+            Served::Pipeline(piped) => Arc::clone(self).pipeline(piped.name.clone()).await.is_ok(),
+        }
+    }
+
     /// Takes the pictures of a request through a named pipeline, each by itself.
     pub(super) async fn infer_piped(
         self: &Arc<Self>,

@@ -3,13 +3,15 @@
 use frameserve::config::Config;
 use frameserve::model::Control;
 use frameserve::proto::MsgRequest;
-use frameserve::proto::inference::{RepositoryModelLoadRequest, RepositoryModelUnloadRequest};
+use frameserve::proto::inference::{
+    ModelReadyRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest,
+};
 use tonic::Code;
 
 use crate::batching::queued;
 use crate::harness::{TestServer, exchange, gray, open, value};
 use crate::lookers::{changed, fails, free, held, reply, square, stream, windowed};
-use crate::puppet::{ALONE, InferClient, Shelf, start};
+use crate::puppet::{ALONE, InferClient, Shelf, start, start_with};
 
 fn all() -> Control {
     Control::Explicit(vec!["*".into()])
@@ -216,4 +218,33 @@ async fn a_carried_picture_stays_as_large_as_the_model_made_it_and_a_mask_fits_i
     assert_eq!(reply(&mut talk).await.labels.len(), 2);
     fails(&reply(&mut talk).await, Code::Internal, "a mask of 8x8 for a picture of 6x6");
     assert_eq!(reply(&mut talk).await.labels.len(), 2);
+}
+
+#[tokio::test]
+async fn a_pipeline_of_models_is_ready_and_answers_while_they_are_there() {
+    let (_hold, puppet) = free();
+    let shelf = two();
+    let mut config = Config { models: shelf.models(&puppet, all()), ..Config::default() };
+    config.pipelines.insert("both", "model=a | model=b", "").unwrap();
+    let (server, client) = start_with(config).await;
+    let ready = async |name: &str| {
+        let request = ModelReadyRequest { name: name.into(), ..Default::default() };
+        client.clone().model_ready(request).await.unwrap().into_inner().ready
+    };
+    let mut talk = stream(&server, "both").await;
+    for there in [true, false, true] {
+        for name in ["both", "invert | model=b"] {
+            assert_eq!(ready(name).await, there, "{name}");
+        }
+        assert!(ready("a").await && ready("invert | model=a").await);
+        talk.send(gray(1)).await;
+        let reply = reply(&mut talk).await;
+        if there {
+            assert_eq!(value(&reply), 31);
+            unload(&client, "b").await;
+        } else {
+            fails(&reply, Code::NotFound, "'b' has no available versions");
+            load(&client, "b").await;
+        }
+    }
 }

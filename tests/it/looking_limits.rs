@@ -1,5 +1,7 @@
 //! What is refused where a stream wants a model, and what bounds there are.
 
+use std::sync::Arc;
+
 use frameserve::config::Config;
 use frameserve::frame::Size;
 use frameserve::model::Control;
@@ -183,6 +185,28 @@ async fn a_picture_that_a_model_makes_too_large_is_refused_for_its_frame() {
 }
 
 #[tokio::test]
+async fn a_picture_is_taken_to_become_as_large_as_it_is_prepared_for_the_model() {
+    let (hold, puppet) = free();
+    let shelf = Shelf::new();
+    let resize = "parameters { key: \"frameserve.resize\" value { string_value: \"16x16\" } }";
+    shelf.looker("m", "image", &format!("{ALONE} {resize}"));
+    let mut config = Config { models: shelf.models(&puppet, Control::None), ..Config::default() };
+    let (server, _client) = start_with(config.clone()).await;
+    let pipeline = Arc::clone(&server.engine).pipeline("model=m".into()).await.unwrap();
+    assert_eq!(pipeline.memory(Size::new(8, 8)).unwrap().picture, 3 * 16 * 16);
+    let mut talk = stream(&server, "model=m").await;
+    talk.send(gray(1)).await;
+    let reply_of_8 = reply(&mut talk).await;
+    assert_eq!((reply_of_8.width, value(&reply_of_8)), (16, 11));
+    config.limits.max_pixels = 200;
+    let (server, _client) = start_with(config).await;
+    let mut talk = stream(&server, "model=m").await;
+    talk.send(gray(2)).await;
+    fails(&reply(&mut talk).await, Code::ResourceExhausted, "model of 16x16 has 256 pixels");
+    assert_eq!(hold.seen(), [[1.0]], "it is refused before the model has it");
+}
+
+#[tokio::test]
 async fn tensors_count_as_memory_and_a_stream_waits_for_room() {
     let (hold, puppet) = held();
     let shelf = Shelf::new();
@@ -190,7 +214,7 @@ async fn tensors_count_as_memory_and_a_stream_waits_for_room() {
     let mut config = Config { models: shelf.models(&puppet, Control::None), ..Config::default() };
     config.limits.max_job_bytes = 1200 << 10;
     let (server, mut client) = start_with(config.clone()).await;
-    let pipeline = std::sync::Arc::clone(&server.engine).pipeline("model=m".into()).await.unwrap();
+    let pipeline = Arc::clone(&server.engine).pipeline("model=m".into()).await.unwrap();
     let pixels = 256 * 256;
     let memory = pipeline.memory(Size::new(256, 256)).unwrap();
     assert_eq!(memory.picture, 3 * pixels);

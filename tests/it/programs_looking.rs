@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::harness::{Client, config, exchange, reply_as};
-use crate::program::{Program, Venv, root, succeeds, there, video};
+use crate::program::{Venv, root, succeeds, there, video};
 use crate::programs_torch::start;
 
 const FRAMES: usize = 20;
-/// Of these, each has something else that changes.
+/// One of so many frames of the video is taken, so that they differ.
 const EVERY: usize = 12;
 const WIDE: Lot = Lot { name: "wide", width: 640, height: 360 };
 const SQUARE: Lot = Lot { name: "square", width: 256, height: 256 };
@@ -137,6 +137,7 @@ impl Reference {
         let (replies, status) = exchange(client, messages).await;
         status.unwrap();
         assert_eq!(replies.len(), 1 + FRAMES, "{pipeline}");
+        let mut least = f64::INFINITY;
         for (index, reply) in replies[1..].iter().enumerate() {
             assert_eq!((&reply.error, reply.sequence), (&None, index as u64), "{pipeline}");
             let picture = decoded(reply);
@@ -154,9 +155,10 @@ impl Reference {
                 }
                 other => panic!("{other}"),
             };
-            let psnr = psnr(&picture, expected);
-            assert!(psnr > 45.0, "{pipeline}, frame {index}: {psnr} dB");
+            least = least.min(psnr(&picture, expected));
+            assert!(least > 45.0, "{pipeline}, frame {index}: {least} dB");
         }
+        println!("{pipeline}: at least {least:.1} dB");
     }
 }
 
@@ -240,12 +242,4 @@ async fn models_on_streams_give_what_torch_gives_to_one_and_to_eight_at_a_time()
         async move { reference.compare(&mut server.client().await, pipeline).await }
     });
     futures_util::future::join_all(streams).await;
-    still_there(server).await;
-}
-
-async fn still_there(server: Program) {
-    let (replies, status) =
-        exchange(&mut server.client().await, vec![crate::harness::open("model=background")]).await;
-    status.unwrap();
-    assert_eq!(replies.len(), 1);
 }

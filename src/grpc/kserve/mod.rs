@@ -140,8 +140,8 @@ impl GrpcInferenceService for KserveService {
         request: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
         let ModelReadyRequest { name, version } = request.into_inner();
-        let served = self.engine.served(&name, &version).map_err(Refusal::from);
-        answer(served.map(|_| ModelReadyResponse { ready: true }))
+        let served = self.engine.served(&name, &version).map_err(Refusal::from)?;
+        Ok(Response::new(ModelReadyResponse { ready: self.engine.is_answering(&served).await }))
     }
 
     async fn server_metadata(

@@ -275,7 +275,7 @@ impl Pictures {
     }
 
     /// The size that a picture of this size is prepared as, if the input takes that.
-    fn prepared_size(&self, picture: Size) -> Result<Size, Error> {
+    pub fn prepared_size(&self, picture: Size) -> Result<Size, Error> {
         let prepared = self.preparation.output_size(picture)?;
         self.dims.check(prepared)?;
         Ok(prepared)
