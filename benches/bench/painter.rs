@@ -87,12 +87,13 @@ impl Painter {
         format!("style={}", self.name)
     }
 
-    /// The Python server with this model; `threads` is torch's own choice where it is not told.
-    pub fn python_server(&self, threads: Option<usize>) -> Result<Server> {
+    /// The Python server with this model, warmed up like ours; `threads` is torch's own choice where it is not told.
+    pub fn python_server(&self, threads: Option<usize>, clips: &[&Clip]) -> Result<Server> {
         let mut command = Command::new(peer::PYTHON);
         command.args(["-s", peer::PROGRAM, "--listen", "127.0.0.1:0", "--pipeline", &self.stage()]);
         command.arg("--style").arg(&self.file).env_remove("OMP_NUM_THREADS");
         self.add_format(&mut command);
+        command.arg("--warm-up").args(clips.iter().map(|clip| format!("{}x{}", clip.width, clip.height)));
         if let Some(threads) = threads {
             command.args(["--torch-threads", &threads.to_string()]);
         }
@@ -113,12 +114,27 @@ pub fn python_server_has_torch() -> bool {
     asked.is_ok_and(|status| status.success())
 }
 
-/// Our server with so many instances of each model.
-pub fn serving(painters: &[Painter], instances: usize) -> Result<Server> {
+/// Our server with so many instances of each model, warmed up for pictures of these clips' sizes.
+pub fn serving(painters: &[Painter], instances: usize, clips: &[&Clip]) -> Result<Server> {
     let group = format!("\ninstance_group {{ count: {instances} kind: KIND_CPU }}\n");
+    let warm_up: String = clips.iter().map(|clip| warm_up(clip, 1, "1, ")).collect();
     let models: Vec<_> =
-        painters.iter().map(|painter| (painter, format!("{}{group}", painter.config))).collect();
+        painters.iter().map(|painter| (painter, format!("{}{group}{warm_up}", painter.config))).collect();
     frameserve(&repository(&format!("bench-styles-{instances}"), &models)?, None)
+}
+
+/// What a model is to run before it is ready: the server optimises it for that, if that makes it faster. `pictures` is
+/// how its `dims` begin.
+pub fn warm_up(clip: &Clip, batch: usize, pictures: &str) -> String {
+    let Clip { width, height, .. } = clip;
+    format!(
+        r#"
+model_warmup {{
+  name: "{batch} of {width}x{height}" batch_size: {batch} count: 2
+  inputs {{ key: "image" value {{ data_type: TYPE_FP32 dims: [ {pictures}3, {height}, {width} ] random_data: true }} }}
+}}
+"#
+    )
 }
 
 /// A repository with these models and configurations.

@@ -67,7 +67,8 @@ pub fn measure(setting: &Setting) -> Result<String> {
 }
 
 fn on_processors(setting: &Setting, painters: &[Painter; 2]) -> Result<[String; 3]> {
-    let (single, server) = (serving(painters, 1)?, serving(painters, cores()?)?);
+    let clips = [&setting.clips.small, &setting.clips.medium];
+    let (single, server) = (serving(painters, 1, &clips)?, serving(painters, cores()?, &clips)?);
     let (mut alone, mut served) = (against_loop(), against_server());
     let has_peers = python_server_has_torch();
     for painter in painters {
@@ -78,7 +79,7 @@ fn on_processors(setting: &Setting, painters: &[Painter; 2]) -> Result<[String; 
         }
         drop(loops);
         if has_peers {
-            let peers = Peers { one: painter.python_server(Some(1))?, own: painter.python_server(None)? };
+            let peers = Peers::start(painter, &clips)?;
             for job in &jobs {
                 peers.row(&mut served, job, (&server, setting.pairs))?;
             }
@@ -97,7 +98,8 @@ impl Job<'_> {
     }
 
     fn run(&self, server: &Server, streams: usize) -> Result<(Driven, Sample)> {
-        let (driven, cpu) = self.load(streams).run(server, None)?;
+        let run = self.load(streams).run(server, None);
+        let (driven, cpu) = run.map_err(|error| format!("{}: {error}", self.cells().join(", ")))?;
         let value = driven.rates.iter().sum();
         Ok((driven, Sample { value, cpu }))
     }
@@ -144,6 +146,11 @@ impl Loops {
 }
 
 impl Peers {
+    fn start(painter: &Painter, clips: &[&Clip]) -> Result<Self> {
+        let (one, own) = (painter.python_server(Some(1), clips)?, painter.python_server(None, clips)?);
+        Ok(Peers { one, own })
+    }
+
     fn row(&self, table: &mut Table, job: &Job, (server, count): (&Server, usize)) -> Result<()> {
         let look: RefCell<Option<Look>> = RefCell::default();
         let run = |server: &Server| {

@@ -6,7 +6,7 @@ use crate::drive::Load;
 use crate::inprocess::{Repeated, Work};
 use crate::limit::WINDOW;
 use crate::models::{cores, frameserve_on};
-use crate::painter::{Loop, Painter, repository};
+use crate::painter::{Loop, Painter, repository, warm_up};
 use crate::pairs::{Spread, median};
 use crate::process::Server;
 use crate::report::Table;
@@ -29,7 +29,8 @@ pub fn measure(setting: &Setting, painter: &Painter) -> Result<String> {
     if torch().cuda_devices.is_empty() {
         return Ok(format!("not measured: no CUDA device ({})\n", torch().cuda_reason));
     }
-    let folder = repository("bench-styles-gpu", &[(painter, CONFIG.into())])?;
+    let warm_up = BATCHES.map(|batch| warm_up(&setting.clips.easy, batch, "")).concat();
+    let folder = repository("bench-styles-gpu", &[(painter, format!("{CONFIG}{warm_up}"))])?;
     let server = frameserve_on("cuda:0", &folder, None)?;
     let mut seen = STREAMS.map(|_| Vec::new());
     // All of them in turns.

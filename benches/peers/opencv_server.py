@@ -157,6 +157,11 @@ def painter(args):
     if args.torch_threads:
         os.environ["OMP_NUM_THREADS"] = str(args.torch_threads)
     paint = importlib.import_module("style").load(args.style, optimized=False, channels_last=args.channels_last)
+    for size in args.warm_up:
+        width, height = map(int, size.split("x"))
+        # The interpreter optimises a graph in its first runs.
+        for _ in range(3):
+            paint(np.zeros((height, width, 3), np.uint8))
     return lambda frame: paint(frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
 
 
@@ -167,6 +172,7 @@ def main():
     parser.add_argument("--style", help="a TorchScript model that paints: what --pipeline is a name for")
     parser.add_argument("--torch-threads", type=int, help="that a frame is painted with; if not told, torch chooses")
     parser.add_argument("--channels-last", action="store_true", help="the memory format, which suits some models")
+    parser.add_argument("--warm-up", nargs="*", default=[], help="WIDTHxHEIGHT of what is painted before it listens")
     parser.add_argument("--window", type=int, default=1, help="frames of one stream that are worked on at a time")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="that work on them")
     args = parser.parse_args()
