@@ -22,6 +22,9 @@ pub struct Policy {
     pub queue: QueuePolicy,
     /// How those of some priorities wait in another way.
     pub queues: BTreeMap<u32, QueuePolicy>,
+    /// Threads that take batches, at least 1. Unless the rules ask for certain batches, what waits is shared out
+    /// among them: one that took all of it would leave the others nothing to do.
+    pub threads: usize,
 }
 
 /// How requests of one priority wait.
@@ -133,7 +136,13 @@ impl Policy {
             default_level: 0,
             queue,
             queues: BTreeMap::new(),
+            threads: 1,
         }
+    }
+
+    /// Whether batches may be of any size, and wait for nothing.
+    fn is_free(&self) -> bool {
+        self.preferred.is_empty() && self.max_delay.is_zero()
     }
 
     /// The priority that a request has which asks for this one.
@@ -205,6 +214,7 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
         let best = self.preferred(&members);
         let count = match best {
             Some(count) => count,
+            None if self.policy.is_free() => self.share(level).min(members.len()),
             None if hurry || rows >= self.policy.max_batch || now >= due => members.len(),
             None => return Next { expired, turn: Turn::WaitUntil(due) },
         };
@@ -287,6 +297,14 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
         members
     }
 
+    /// How many of the requests that could be run with the first one are a thread's share.
+    fn share(&self, level: u32) -> usize {
+        let first = self.levels.get(&level).and_then(VecDeque::front);
+        let lines = self.levels.range(level..).flat_map(|(_, line)| line);
+        let alike = lines.filter(|waiting| first.is_some_and(|first| first.kind == waiting.kind)).count();
+        alike.div_ceil(self.policy.threads.max(1)).max(1)
+    }
+
     /// How many of the members make the largest batch of a preferred size.
     fn preferred(&self, members: &[Member]) -> Option<usize> {
         let mut rows = 0;
@@ -354,6 +372,23 @@ mod tests {
         assert_eq!(queue.next(clock.at(0), false), run(&[1, 2, 3]));
         assert_eq!(queue.next(clock.at(0), false), run(&[4]));
         assert_eq!(queue.next(clock.at(0), false), IDLE);
+    }
+
+    #[test]
+    fn what_waits_is_shared_out_among_the_threads() {
+        let clock = clock();
+        let mut queue = Queue::new(Policy { threads: 2, ..Policy::eager(8) });
+        for job in 1..=5 {
+            queue.push(clock.entry(job, 0)).unwrap();
+        }
+        for jobs in [&[1, 2, 3][..], &[4], &[5]] {
+            assert_eq!(queue.next(clock.at(0), false), run(jobs));
+        }
+        let mut queue = Queue::new(Policy { threads: 2, preferred: vec![4], ..Policy::eager(8) });
+        for job in 1..=4 {
+            queue.push(clock.entry(job, 0)).unwrap();
+        }
+        assert_eq!(queue.next(clock.at(0), false), run(&[1, 2, 3, 4]), "who asks for a size gets it");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::settings::{Instances, Place, Settings};
 use super::signature::Signature;
 use super::statistics::Statistics;
 use crate::error::Error;
+use crate::exec::batch::Policy;
 use crate::exec::courier::Courier;
 use crate::exec::line::{Line, Request};
 use crate::limits::Credit;
@@ -89,8 +90,9 @@ impl Version {
         };
         let opened = open()?;
         let statistics = Arc::new(Statistics::default());
+        let batching = Policy { threads: instances.len(), ..settings.batching.clone() };
         let like = Instance {
-            requests: Arc::new(Line::new(settings.batching.clone(), means.courier.clone())),
+            requests: Arc::new(Line::new(batching, means.courier.clone())),
             condition: Arc::default(),
             statistics: Arc::clone(&statistics),
             open,

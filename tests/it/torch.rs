@@ -415,6 +415,7 @@ fn settings(name: &str, inputs: &[&str], outputs: &[&str], max_batch: usize) -> 
             default_level: 0,
             queue,
             queues: BTreeMap::new(),
+            threads: 1,
         },
         warmup: Vec::new(),
         pictures: None,

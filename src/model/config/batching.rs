@@ -62,6 +62,7 @@ fn dynamic_policy(
         default_level: default_level(dynamic.default_priority_level, levels)?,
         queue: queue(&default_queue)?,
         queues: queues.collect::<Result<_, Error>>()?,
+        threads: 1,
     })
 }
 
