@@ -51,23 +51,33 @@ EXAMPLES = 4
 CONFIG = """\
 # Paints a picture in the style of {style}.
 backend: "pytorch"
-max_batch_size: 0
+max_batch_size: 8
 input [
   {{
     name: "image"
     data_type: TYPE_FP32
-    dims: [ -1, 3, -1, -1 ]
+    dims: [ 3, -1, -1 ]
   }}
 ]
 output [
   {{
     name: "painted"
     data_type: TYPE_FP32
-    dims: [ -1, 3, -1, -1 ]
+    dims: [ 3, -1, -1 ]
   }}
 ]
 
 parameters {{ key: "frameserve.task" value {{ string_value: "image" }} }}
+
+# It is loaded with a run of this size, and optimised if that is faster then.
+model_warmup {{
+  name: "640x360"
+  batch_size: 1
+  inputs {{
+    key: "image"
+    value {{ data_type: TYPE_FP32 dims: [ 3, 360, 640 ] zero_data: true }}
+  }}
+}}
 """
 
 
