@@ -60,6 +60,9 @@ pub struct Driven {
     pub reply_bytes: usize,
 }
 
+/// Each stream is measured until so many replies have counted, however long that takes.
+const LEAST: u64 = 2;
+
 /// When it began, and what counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -87,6 +90,11 @@ impl Clock {
 
     pub fn counts(&self, now: Instant) -> bool {
         now >= self.begin && now < self.end
+    }
+
+    /// Its seconds; more of them if it had to go on until then.
+    fn until(&self, then: Instant) -> f64 {
+        (then.max(self.end) - self.begin).as_secs_f64()
     }
 
     pub fn is_over(&self, now: Instant) -> bool {
@@ -137,12 +145,10 @@ pub async fn drive(load: &Load) -> Result<Driven> {
         (sum(|seen| seen.frames), sum(|seen| seen.counted), sum(|seen| seen.bytes));
     let times: Vec<f64> = seen.iter().flat_map(|seen| seen.times.iter().copied()).collect();
     let rates = seen.iter().map(Seen::rate).collect();
+    let last = seen.iter().map(|seen| seen.last).max().ok_or("there are no streams")?;
     let look = seen.into_iter().find_map(|seen| seen.look);
-    if counted < 2 {
-        return Err(format!("{counted} replies are too few to measure: give it more --seconds").into());
-    }
     Ok(Driven {
-        fps: counted as f64 / load.span.seconds,
+        fps: counted as f64 / clock.until(last),
         rates,
         frames,
         p50: quantile(&times, 0.5),
@@ -210,7 +216,8 @@ impl Flight<'_> {
                 seen.look = Some(Look::at(&reply)?);
             }
             seen.frames += 1;
-            if clock.counts(now) {
+            let late = clock.is_over(now) && seen.counted < LEAST;
+            if clock.counts(now) || late {
                 seen.counted += 1;
                 seen.bytes += reply.img.len() as u64;
                 seen.times.push((now - sent).as_secs_f64());
@@ -218,7 +225,7 @@ impl Flight<'_> {
             } else if !clock.is_over(now) {
                 seen.before = now;
             }
-            if clock.is_over(now) {
+            if clock.is_over(now) && seen.counted >= LEAST {
                 return Ok(seen);
             }
         }
