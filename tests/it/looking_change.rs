@@ -1,5 +1,7 @@
 //! Changes while frames are shown to models: of the pipeline, and of the models.
 
+use std::sync::Arc;
+
 use frameserve::config::Config;
 use frameserve::model::Control;
 use frameserve::proto::MsgRequest;
@@ -9,9 +11,9 @@ use frameserve::proto::inference::{
 use tonic::Code;
 
 use crate::batching::queued;
-use crate::harness::{TestServer, exchange, gray, open, value};
-use crate::lookers::{changed, fails, free, held, reply, square, stream, windowed};
-use crate::puppet::{ALONE, InferClient, Shelf, start, start_with};
+use crate::harness::{Talk, TestServer, exchange, gray, open, value};
+use crate::lookers::{all_free, changed, fails, free, held, reply, square, stream, windowed};
+use crate::puppet::{ALONE, InferClient, PATIENCE, Shelf, start, start_with};
 
 fn all() -> Control {
     Control::Explicit(vec!["*".into()])
@@ -247,4 +249,107 @@ async fn a_pipeline_of_models_is_ready_and_answers_while_they_are_there() {
             load(&client, "b").await;
         }
     }
+}
+
+/// Numbers that look random, and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn of(&mut self, sides: u64) -> u64 {
+        // Knuth's MMIX constants.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Pipelines, and what they add to a frame's value where they don't carry that of another.
+const ADDS: [(&str, Option<u8>); 6] = [
+    ("model=a", Some(10)),
+    ("model=b", Some(20)),
+    ("every=3 | model=a", None),
+    ("every=2 | model=b | model=a", None),
+    ("style=a,0.5 | model=b | trails=0.5", None),
+    ("", Some(0)),
+];
+
+/// One stream that changes its mind, and may go away in the midst of it.
+async fn restless(server: &TestServer, seed: u64) {
+    let mut dice = Dice(seed);
+    let mut pipelines = Vec::new();
+    let mut current = dice.of(6) as usize;
+    let mut talk = match tokio::time::timeout(PATIENCE, Talk::new(&mut server.client().await)).await {
+        Ok(talk) => talk,
+        Err(_) => panic!("it is not opened"),
+    };
+    talk.send(open("")).await;
+    reply(&mut talk).await;
+    talk.send(open(ADDS[current].0)).await;
+    let opened = reply(&mut talk).await;
+    if opened.error.is_some() {
+        current = 5;
+    }
+    let (frames, read) = (1 + dice.of(40), dice.of(60));
+    for number in 0..frames {
+        // Whether a change is taken depends on whether the model is there; a refused one is told by its error.
+        let change = (dice.of(5) == 0).then(|| dice.of(6) as usize);
+        let frame = square(number as u8, 4 + 4 * dice.of(2) as u32);
+        talk.send(match change {
+            Some(to) => changed(ADDS[to].0, frame),
+            None => frame,
+        })
+        .await;
+        pipelines.push(change);
+    }
+    for (number, change) in pipelines.into_iter().enumerate().take(read as usize) {
+        let reply = reply(&mut talk).await;
+        assert_eq!(reply.sequence, number as u64);
+        if let (Some(change), Some(_)) = (change, &reply.settings) {
+            current = change;
+        }
+        match (&reply.error, ADDS[current].1) {
+            (Some(error), _) => assert_eq!(error.code, Code::NotFound as i32, "{error:?}"),
+            (None, Some(added)) => assert_eq!(value(&reply), number as u8 + added, "{}", ADDS[current].0),
+            (None, None) => {}
+        }
+    }
+    if read > frames {
+        let (rest, status) = talk.end().await;
+        status.unwrap();
+        assert!(rest.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn streams_that_come_change_and_go_leave_nothing_behind_while_models_come_and_go() {
+    let (_hold, puppet) = free();
+    let shelf = two();
+    let config = Config { models: shelf.models(&puppet, all()), threads: 4, ..Config::default() };
+    let (server, client) = start_with(config.clone()).await;
+    let server = Arc::new(server);
+    let streams: Vec<_> = (0..6)
+        .map(|number| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move {
+                for round in 0..15 {
+                    restless(&server, 1000 * number + round).await;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..10 {
+        unload(&client, "b").await;
+        load(&client, "b").await;
+    }
+    for stream in streams {
+        stream.await.unwrap();
+    }
+    all_free(&server, &config).await;
+    let closed = async {
+        while server.engine.open_streams() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, closed).await.expect("a stream is open that nobody has");
+    queued(&server, "a", 0).await;
+    queued(&server, "b", 0).await;
 }
