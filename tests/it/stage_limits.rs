@@ -63,7 +63,8 @@ fn examples_take_pictures_of_any_size() {
 
 #[test]
 fn sizes_of_results_are_as_foretold() {
-    for kind in KINDS {
+    // `every` is nothing without the stage behind it.
+    for kind in KINDS.iter().filter(|kind| kind.name != "every") {
         let spec = example(kind);
         let text = spec.to_string();
         let stage = (spec.kind.build)(&spec.args).expect("an example is valid");
