@@ -217,9 +217,9 @@ async fn a_carried_picture_stays_as_large_as_the_model_made_it_and_a_mask_fits_i
     for frame in [square(1, 8), square(2, 6), square(3, 6)] {
         talk.send(frame).await;
     }
-    assert_eq!(reply(&mut talk).await.labels.len(), 2);
-    fails(&reply(&mut talk).await, Code::Internal, "a mask of 8x8 for a picture of 6x6");
-    assert_eq!(reply(&mut talk).await.labels.len(), 2);
+    for expected in [2, 0, 2] {
+        assert_eq!(reply(&mut talk).await.labels.len(), expected);
+    }
 }
 
 #[tokio::test]
