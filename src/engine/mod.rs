@@ -4,6 +4,7 @@ pub mod infer;
 mod lane;
 mod looking;
 pub mod piped;
+mod reply;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use infer::{Asked, InferReply, InferRequest, Served};
-pub use lane::{Begun, FrameWork, Lane, Processed, Reply, ReplyCodec, Timing};
+pub use lane::{Begun, FrameWork, Lane, Processed, Timing};
+pub use reply::{Reply, ReplyCodec};
 
 use crate::config::Config;
 use crate::error::Error;
