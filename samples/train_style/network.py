@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # What is repeated around the picture and cut off again, so that the convolutions' zeros stay out of sight.
-MARGIN = 32
+MARGIN = 48
 # The network halves a picture three times.
 STRIDE = 8
 
