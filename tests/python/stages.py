@@ -118,6 +118,10 @@ def found(case, what, messages, expected):
     faults = []
     for index, (message, fields) in enumerate(zip(messages, expected)):
         for name, value in fields.items():
+            if value is None:
+                if message.HasField(name):
+                    faults.append(f"{what} {index}: {name} is {getattr(message, name)} instead of absent")
+                continue
             there = getattr(message, name)
             there = list(there) if name == "points" else there
             if not alike(there, value, case.slack):
