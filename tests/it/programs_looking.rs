@@ -97,7 +97,7 @@ impl Lot {
 impl Reference {
     fn new(folder: &Path) -> Self {
         let mut reader =
-            videoio::VideoCapture::from_file(&video("WolfgangLanger_Pexels.mp4"), videoio::CAP_ANY).unwrap();
+            videoio::VideoCapture::from_file(video("WolfgangLanger_Pexels.mp4"), videoio::CAP_ANY).unwrap();
         let (mut wide, mut square) = (Vec::new(), Vec::new());
         let mut frame = Mat::default();
         for index in 0..FRAMES * EVERY {
