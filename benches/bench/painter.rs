@@ -53,9 +53,9 @@ const LOOP: &str = "benches/peers/style_loop.py";
 
 const CLASSIC_CONFIG: &str = r#"
 backend: "pytorch"
-max_batch_size: 0
-input { name: "image" data_type: TYPE_FP32 dims: [ 1, 3, -1, -1 ] }
-output { name: "drawn" data_type: TYPE_FP32 dims: [ 1, 3, -1, -1 ] }
+max_batch_size: 1
+input { name: "image" data_type: TYPE_FP32 dims: [ 3, -1, -1 ] }
+output { name: "drawn" data_type: TYPE_FP32 dims: [ 3, -1, -1 ] }
 parameters { key: "frameserve.task" value { string_value: "image" } }
 "#;
 
@@ -117,21 +117,20 @@ pub fn python_server_has_torch() -> bool {
 /// Our server with so many instances of each model, warmed up for pictures of these clips' sizes.
 pub fn serving(painters: &[Painter], instances: usize, clips: &[&Clip]) -> Result<Server> {
     let group = format!("\ninstance_group {{ count: {instances} kind: KIND_CPU }}\n");
-    let warm_up: String = clips.iter().map(|clip| warm_up(clip, 1, "1, ")).collect();
+    let warm_up: String = clips.iter().map(|clip| warm_up(clip, 1)).collect();
     let models: Vec<_> =
         painters.iter().map(|painter| (painter, format!("{}{group}{warm_up}", painter.config))).collect();
     frameserve(&repository(&format!("bench-styles-{instances}"), &models)?, None)
 }
 
-/// What a model is to run before it is ready: the server optimises it for that, if that makes it faster. `pictures` is
-/// how its `dims` begin.
-pub fn warm_up(clip: &Clip, batch: usize, pictures: &str) -> String {
+/// What a model is to run before it is ready: the server optimises it for that, if that makes it faster.
+pub fn warm_up(clip: &Clip, batch: usize) -> String {
     let Clip { width, height, .. } = clip;
     format!(
         r#"
 model_warmup {{
   name: "{batch} of {width}x{height}" batch_size: {batch} count: 2
-  inputs {{ key: "image" value {{ data_type: TYPE_FP32 dims: [ {pictures}3, {height}, {width} ] random_data: true }} }}
+  inputs {{ key: "image" value {{ data_type: TYPE_FP32 dims: [ 3, {height}, {width} ] random_data: true }} }}
 }}
 "#
     )

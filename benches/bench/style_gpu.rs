@@ -29,7 +29,7 @@ pub fn measure(setting: &Setting, painter: &Painter) -> Result<String> {
     if torch().cuda_devices.is_empty() {
         return Ok(format!("not measured: no CUDA device ({})\n", torch().cuda_reason));
     }
-    let warm_up = BATCHES.map(|batch| warm_up(&setting.clips.easy, batch, "")).concat();
+    let warm_up = BATCHES.map(|batch| warm_up(&setting.clips.easy, batch)).concat();
     let folder = repository("bench-styles-gpu", &[(painter, format!("{CONFIG}{warm_up}"))])?;
     let server = frameserve_on("cuda:0", &folder, None)?;
     let mut seen = STREAMS.map(|_| Vec::new());
