@@ -145,8 +145,8 @@ impl Fitting {
                 let best = classifier.best(outputs, top, rows)?;
                 Answer::Labels(best.labels.into_iter().next().unwrap_or_default())
             }
-            (Some(pictures::Task::Segmentation(segmenter)), _) => {
-                Answer::Mask(segmenter.masks(outputs, geometry)?.pop().ok_or_else(none)?)
+            (Some(pictures::Task::Segmentation(_)), _) => {
+                Answer::Mask(pictures.masks(outputs, geometry)?.pop().ok_or_else(none)?)
             }
             _ => return Err(Error::Internal("a model's task has changed under way".into())),
         })
@@ -160,10 +160,8 @@ impl Shown for Prepared {
         Box::pin(async move {
             let Asker { stream, deadline, credit } = asker;
             let treatment = Treatment { deadline, stream: Some(stream), ..Treatment::default() };
-            let settings = fitting.version.settings();
-            let input = settings.pictures.as_ref().map_or(0, |pictures| pictures.input);
-            let mut inputs = vec![None; settings.signature.inputs.len()];
-            inputs[input] = Some(tensor);
+            let mut inputs = vec![None; fitting.version.settings().signature.inputs.len()];
+            inputs[fitting.pictures()?.input] = Some(tensor);
             let done = fitting.version.infer(inputs, 1, treatment, &credit).await.inspect_err(|_| {
                 fitting.version.statistics().failed(took + began.elapsed());
             })?;

@@ -194,14 +194,6 @@ impl Pictures {
         }
     }
 
-    /// What this output is as a picture, if it is one.
-    pub fn picture_output(&self, output: usize) -> Option<&PictureOutput> {
-        match &self.task {
-            Some(Task::Image(picture)) if picture.output == output => Some(picture),
-            _ => None,
-        }
-    }
-
     /// Whether this output can be had as an encoded picture.
     pub fn gives_picture(&self, output: usize) -> bool {
         match &self.task {
