@@ -4,6 +4,18 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Those that define services, and those that others only refer to by name.
+const PROTOS: [&str; 8] = [
+    "imageTest.proto",
+    "grpc_service.proto",
+    "torchserve/inference.proto",
+    "torchserve/management.proto",
+    "torchserve/open_inference.proto",
+    "mindspore/ms_service.proto",
+    "ray/serve.proto",
+    "google/rpc/error_details.proto",
+];
+
 fn main() {
     compile_protos();
     if env::var_os("CARGO_FEATURE_TORCH").is_some() {
@@ -25,7 +37,7 @@ fn compile_protos() {
         .bytes(".")
         .codec_path("crate::proto::codec::Codec")
         .file_descriptor_set_path(out.join("descriptors.bin"))
-        .compile_protos(&["protos/imageTest.proto", "protos/grpc_service.proto"], &["protos"]);
+        .compile_protos(&PROTOS.map(|file| format!("protos/{file}")), &["protos".into()]);
     if let Err(error) = compiled {
         fail(&format!("protos: {error}"));
     }
