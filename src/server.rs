@@ -20,9 +20,11 @@ use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
 use crate::grpc::kserve::{KserveService, Levels, Uncopied};
 use crate::grpc::layer::Calls;
+use crate::grpc::mindspore::MindSporeService;
 use crate::proto;
 use crate::proto::image_test_server::ImageTestServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::proto::mindspore::ms_service_server::MsServiceServer;
 use connections::connections;
 
 /// A server that is ready to serve.
@@ -59,9 +61,10 @@ pub enum ServeError {
 
 type ImageTest = ImageTestServer<ImageTestService>;
 type Kserve = GrpcInferenceServiceServer<KserveService>;
+type MindSpore = MsServiceServer<MindSporeService>;
 
-/// Whose health is that of the models too: all of the server, and the service that serves them.
-const WITH_MODELS: [&str; 2] = ["", Kserve::NAME];
+/// Whose health is that of the models too: all of the server, and the services that serve them.
+const WITH_MODELS: [&str; 3] = ["", Kserve::NAME, MindSpore::NAME];
 
 /// Whose health can be asked for besides: streams of frames need no model.
 const WITHOUT_MODELS: [&str; 1] = [ImageTest::NAME];
@@ -109,6 +112,7 @@ impl Server {
         set_health(&health, &WITHOUT_MODELS, ServingStatus::Serving).await;
         let routes = Routes::new(self.image_test())
             .add_service(Uncopied(self.kserve()))
+            .add_service(self.mindspore())
             .add_service(health_service.max_decoding_message_size(NAME_BYTES))
             .add_service(reflection().build_v1()?.max_decoding_message_size(NAME_BYTES))
             .add_service(reflection().build_v1alpha()?.max_decoding_message_size(NAME_BYTES));
@@ -166,6 +170,7 @@ impl Server {
         let services = [
             ImageTest::NAME,
             Kserve::NAME,
+            MindSpore::NAME,
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection",
@@ -180,6 +185,13 @@ impl Server {
     fn kserve(&self) -> Kserve {
         let service = KserveService::new(Arc::clone(&self.engine), self.levels.clone());
         GrpcInferenceServiceServer::new(service)
+            .max_decoding_message_size(self.engine.limits().max_message_bytes)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Deflate)
+    }
+
+    fn mindspore(&self) -> MindSpore {
+        MsServiceServer::new(MindSporeService::new(Arc::clone(&self.engine)))
             .max_decoding_message_size(self.engine.limits().max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Deflate)

@@ -20,6 +20,7 @@ mod looking_change;
 mod looking_limits;
 mod looking_stages;
 mod masks;
+mod mindspore;
 mod pictures;
 mod pipeline_text;
 mod program;
@@ -27,6 +28,8 @@ mod programs;
 mod programs_infer;
 #[cfg(feature = "torch")]
 mod programs_looking;
+#[cfg(feature = "torch")]
+mod programs_mindspore;
 #[cfg(feature = "torch")]
 mod programs_torch;
 mod puppet;
