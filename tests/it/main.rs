@@ -34,6 +34,7 @@ mod programs_mindspore;
 mod programs_torch;
 mod puppet;
 mod services;
+mod shared_memory;
 mod stage_limits;
 mod stages;
 mod stream;

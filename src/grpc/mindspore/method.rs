@@ -16,7 +16,7 @@ use crate::model::pictures::{DETECTIONS, Task};
 use crate::model::signature::{Port, Signature};
 use crate::model::version::Treatment;
 use crate::proto::mindspore::{Instance, Tensor as Message};
-use crate::tensor::{Data, DataType, Shape, Tensor, values};
+use crate::tensor::{Data, DataType, Kept, Shape, Tensor, values};
 
 /// What an instance consists of.
 type Items = HashMap<String, Message>;
@@ -99,15 +99,17 @@ impl Method {
         let signature = served.signature();
         let outputs = match self {
             Method::Predict | Method::PredictCast => Vec::new(),
-            Method::Classify(best) => vec![Asked { classification: best, ..asked(self.output(served)?) }],
-            Method::Detect => vec![asked(DETECTIONS)],
+            Method::Classify(best) => {
+                vec![Asked { classification: best, ..Asked::whole(self.output(served)?) }]
+            }
+            Method::Detect => vec![Asked::whole(DETECTIONS)],
             // A pipeline gives its picture back as it came; a model gives pixels, of which nothing is to be lost.
             Method::Transform => {
                 let codec = match served {
                     Served::Model(_) => Some(Encoding::new(Codec::Png)),
                     Served::Pipeline(_) => None,
                 };
-                vec![Asked { codec, ..asked(self.output(served)?) }]
+                vec![Asked { codec, ..Asked::whole(self.output(served)?) }]
             }
         };
         let picture = picture_input(served);
@@ -132,7 +134,7 @@ impl Method {
                     )));
                 }
             };
-            Ok(Given { name: port.name.clone(), tensor })
+            Ok(Given { name: port.name.clone(), tensor: Kept::Here(tensor) })
         });
         Ok(InferRequest { inputs: given.collect::<Result<_, Fault>>()?, outputs, treatment, codec: None })
     }
@@ -142,7 +144,8 @@ impl Method {
         let signature = served.signature();
         let items = match self {
             Method::Predict | Method::PredictCast => {
-                let item = |(name, tensor): (String, Tensor)| {
+                let item = |(name, tensor): (String, Kept)| {
+                    let tensor = tensor.fetch()?;
                     let batched = signature.max_batch > 0;
                     Ok((name, tensor::message(if batched { without_batch(tensor)? } else { tensor })?))
                 };
@@ -188,10 +191,6 @@ fn task(served: &Served) -> Option<&Task> {
 
 fn picture_input(served: &Served) -> Option<usize> {
     (0..served.signature().inputs.len()).find(|input| served.takes_pictures(*input))
-}
-
-fn asked(name: &str) -> Asked {
-    Asked { name: name.into(), classification: 0, codec: None }
 }
 
 /// An instance's tensor as the model takes it: its elements are what counts, as in the original, so that another
@@ -240,7 +239,8 @@ fn cast(tensor: Tensor, datatype: DataType) -> Result<Tensor, Fault> {
 
 /// The byte strings of the one output that was asked for.
 fn first(reply: InferReply) -> Result<Vec<Bytes>, Error> {
-    match reply.outputs.into_iter().next().map(|(_, tensor)| tensor.into_data()) {
+    let tensor = reply.outputs.into_iter().next().map(|(_, tensor)| tensor.fetch()).transpose()?;
+    match tensor.map(Tensor::into_data) {
         Some(Data::Elements(elements)) => Ok(elements),
         _ => Err(Error::Internal("an output that is none of byte strings".into())),
     }
