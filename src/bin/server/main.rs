@@ -1,5 +1,6 @@
 //! `frameserve-server`: arguments become a configuration, the configuration a server.
 
+mod allocator;
 mod args;
 
 use std::io::Write;
@@ -34,7 +35,6 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    frameserve::memory::keep_freed();
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
