@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
 use crate::grpc::kserve::{KserveService, Levels, Uncopied};
-use crate::grpc::layer::Calls;
+use crate::grpc::layer::{Calls, Streams};
 use crate::proto;
 use crate::proto::image_test_server::ImageTestServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
@@ -76,7 +76,16 @@ impl Server {
     /// Starts the threads of a server. Nothing listens yet.
     pub fn new(config: Config) -> Result<Self, Error> {
         let engine = Arc::new(Engine::new(config.validate()?)?);
-        let calls = Calls::new(engine.limits());
+        let mut streams = Streams::default();
+        for services in [
+            proto::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ] {
+            streams.add(services)?;
+        }
+        let calls = Calls::new(engine.limits(), streams);
         Ok(Server { engine, calls, levels: None })
     }
 

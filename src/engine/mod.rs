@@ -5,6 +5,7 @@ mod lane;
 mod looking;
 pub mod piped;
 mod reply;
+mod route;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 pub use infer::{Asked, InferReply, InferRequest, Served};
 pub use lane::{Begun, FrameWork, Lane, Processed, Timing};
 pub use reply::{Reply, ReplyCodec};
+pub use route::Route;
 
 use crate::config::Config;
 use crate::error::Error;

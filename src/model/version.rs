@@ -5,6 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+
 use super::backend::{Backends, Inputs};
 use super::check::Check;
 use super::device::Device;
@@ -149,7 +151,7 @@ impl Version {
         };
         let kind: Kind = inputs.iter().map(|input| input.as_ref().map(shape)).collect();
         let Treatment { priority, timeout, deadline, stream } = treatment;
-        let input = Work { inputs, rows, _credit: Arc::clone(credit) };
+        let input = Work { inputs, rows, span: Span::current(), _credit: Arc::clone(credit) };
         let request = Request { input, rows, kind, level: priority, timeout, deadline, stream };
         self.requests.send(request)?.wait().await
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use frameserve::Error;
-use frameserve::config::{Config, Models, SharedMemory, Transport};
+use frameserve::config::{Application, Config, Models, SharedMemory, Transport};
 use frameserve::frame::{PixelFormat, Size};
 use frameserve::limits::Limits;
 use frameserve::model::Control;
@@ -70,6 +70,10 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", env = "FRAMESERVE_LOAD_MODEL", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     load_model: Vec<String>,
+    /// Models of the repository that may be loaded at a time since calls asked for them by the metadata
+    /// multiplexed_model_id; the one that was asked for least recently makes room for the next [default: 3]
+    #[arg(long, value_name = "N", env = "FRAMESERVE_MAX_MULTIPLEXED")]
+    max_multiplexed: Option<usize>,
     /// Where models run: auto (GPUs where there are some, else the CPU), cpu, cuda (every GPU) or cuda:N
     /// [default: auto]
     #[arg(long, value_name = "DEVICE", env = "FRAMESERVE_DEVICE")]
@@ -161,6 +165,11 @@ pub struct Settings {
     #[arg(skip)]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pipelines: BTreeMap<String, NamedPipeline>,
+    /// What calls may be routed to by the metadata `application`: in the file only, as
+    /// `name = { models = ["…"], pipelines = ["…"] }`.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    applications: BTreeMap<String, Parts>,
 }
 
 /// How often the repository is looked at, unless told otherwise.
@@ -200,6 +209,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// What an application consists of.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Parts {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    models: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pipelines: Vec<String>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 enum NamedPipeline {
@@ -235,6 +254,7 @@ impl Settings {
                 Control::Explicit(_) => ModelControl::Explicit,
             }),
             poll_interval: Some(self.poll_interval.unwrap_or(POLL_SECONDS)),
+            max_multiplexed: Some(config.models.max_multiplexed),
             device: Some(config.models.device.to_string()),
             precision: Some(config.models.precision.to_string()),
             server_name: Some(config.name.clone()),
@@ -310,6 +330,7 @@ impl Settings {
             raw_format: self.raw_format.as_deref().map(raw_format).transpose()?,
             pipelines,
             models: self.models()?,
+            applications: self.applications(),
             name: self.server_name.clone().unwrap_or(default.name),
             shared_memory: match self.shared_memory {
                 None => default.shared_memory,
@@ -334,6 +355,13 @@ impl Settings {
         })
     }
 
+    fn applications(&self) -> BTreeMap<String, Application> {
+        let application = |(name, Parts { models, pipelines }): (&String, &Parts)| {
+            (name.clone(), Application { models: models.clone(), pipelines: pipelines.clone() })
+        };
+        self.applications.iter().map(application).collect()
+    }
+
     fn models(&self) -> Result<Models, Error> {
         let every = seconds("--poll-interval", self.poll_interval, Duration::from_secs_f64(POLL_SECONDS))?;
         let control = match self.model_control.unwrap_or(ModelControl::None) {
@@ -344,12 +372,14 @@ impl Settings {
         if !self.load_model.is_empty() && !matches!(control, Control::Explicit(_)) {
             return Err(Error::Incomplete("--load-model goes with --model-control explicit only"));
         }
+        let default = Models::default();
         Ok(Models {
             repositories: self.model_repository.clone(),
             control,
             device: self.device.as_deref().unwrap_or("auto").parse()?,
             precision: self.precision.as_deref().unwrap_or("fp32").parse()?,
-            ..Models::default()
+            max_multiplexed: self.max_multiplexed.unwrap_or(default.max_multiplexed),
+            ..default
         })
     }
 
