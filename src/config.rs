@@ -45,9 +45,11 @@ pub struct Config {
     pub transport: Transport,
     /// How long streams may take to end once the server is told to.
     pub drain_timeout: Duration,
+    /// How long it says at least that it drains, on the connections that there are; no more than that.
+    pub drain_least: Duration,
 }
 
-/// A set of models and pipelines that go by one name.
+/// A set of models and pipelines that go by one name. It may have none, and stand for a service of one's own alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Application {
     /// Names of models; those that are not there yet may come.
@@ -139,6 +141,7 @@ impl Default for Config {
                 keepalive_timeout: Duration::from_secs(5),
             },
             drain_timeout: Duration::from_secs(20),
+            drain_least: Duration::ZERO,
         }
     }
 }
@@ -169,6 +172,7 @@ impl Config {
         }
         range("--keepalive-timeout", keepalive_timeout.as_secs_f64(), 0.1, 86_400.0)?;
         range("--drain-timeout", self.drain_timeout.as_secs_f64(), 0.0, 86_400.0)?;
+        range("--drain-least", self.drain_least.as_secs_f64(), 0.0, self.drain_timeout.as_secs_f64())?;
         if self.listen.is_empty() {
             let range = "at least one address is needed".into();
             return Err(Error::Range { what: "--listen", value: "nothing".into(), range });
@@ -211,9 +215,6 @@ impl Application {
             || !name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
         {
             return Err(wrong("the name", name, "1 to 255 printable ASCII characters"));
-        }
-        if self.models.is_empty() && self.pipelines.is_empty() {
-            return Err(wrong("the list", "", "at least one of `models` or `pipelines` has to be named"));
         }
         if let Some(model) = self.models.iter().find(|model| !repository::is_name(model)) {
             return Err(wrong("the model", model, "a folder of the repository could not be called so"));

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use infer::{Asked, InferReply, InferRequest, Served};
 pub use lane::{Begun, FrameWork, Lane, Processed, Timing};
@@ -45,11 +46,17 @@ pub struct Engine {
     streams: Arc<Semaphore>,
     /// By canonical text, so that streams that do the same share what their pipeline keeps.
     pipelines: Mutex<HashMap<String, Weak<Pipeline>>>,
-    /// Requests for models that are not answered yet.
+    /// Requests for models, and calls of services that others mounted, that are not answered yet.
     requests: TaskTracker,
     drain: CancellationToken,
     frames_taken: AtomicU64,
     lanes: AtomicU64,
+}
+
+/// A call that the server waits for before it ends; it is over when this is dropped.
+#[derive(Debug)]
+pub struct OpenCall {
+    _token: TaskTrackerToken,
 }
 
 /// A stream's place among those that may be open; given back on drop.
@@ -168,9 +175,14 @@ impl Engine {
         self.requests.wait().await;
     }
 
-    /// Requests for models that are not answered yet.
+    /// Requests for models, and calls of mounted services, that are not answered yet.
     pub fn open_requests(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Has the server wait for a call before it ends, for as long as a request for a model.
+    pub fn begin_call(&self) -> OpenCall {
+        OpenCall { _token: self.requests.token() }
     }
 
     /// A place for one more stream.

@@ -65,6 +65,11 @@ impl Engine {
         }
     }
 
+    /// Whether the application that a call's metadata name is there, if they name one.
+    pub fn check_application(&self, route: &Route) -> Result<(), Error> {
+        route.application.as_deref().map_or(Ok(()), |application| self.parts(application).map(drop))
+    }
+
     fn only_application(&self) -> Result<String, Error> {
         match <[String; 1]>::try_from(self.applications()) {
             Ok([only]) => Ok(only),

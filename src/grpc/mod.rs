@@ -3,4 +3,6 @@
 pub mod image_test;
 pub mod kserve;
 pub mod layer;
+pub mod mounted;
+pub mod ray;
 pub mod status;

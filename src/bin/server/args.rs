@@ -155,6 +155,10 @@ pub struct Settings {
     /// How long streams may take to end after SIGTERM [default: 20]
     #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_DRAIN_TIMEOUT")]
     drain_timeout: Option<f64>,
+    /// How long the server says at least that it drains, to clients that are connected, before it closes their
+    /// connections [default: 0]
+    #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_DRAIN_LEAST")]
+    drain_least: Option<f64>,
     /// What is logged to standard error: a level, or levels for parts, as in info,h2=warn [default: info]
     #[arg(long, value_name = "LEVELS", env = "FRAMESERVE_LOG")]
     log: Option<String>,
@@ -281,6 +285,7 @@ impl Settings {
             keepalive: Some(transport.keepalive.as_secs_f64()),
             keepalive_timeout: Some(transport.keepalive_timeout.as_secs_f64()),
             drain_timeout: Some(config.drain_timeout.as_secs_f64()),
+            drain_least: Some(config.drain_least.as_secs_f64()),
             log: Some(self.log().to_owned()),
             log_format: Some(self.log_format()),
             ..self.clone()
@@ -352,6 +357,7 @@ impl Settings {
                 )?,
             },
             drain_timeout: seconds("--drain-timeout", self.drain_timeout, default.drain_timeout)?,
+            drain_least: seconds("--drain-least", self.drain_least, default.drain_least)?,
         })
     }
 

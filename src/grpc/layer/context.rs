@@ -113,8 +113,8 @@ impl CallContext {
         Ok(())
     }
 
-    /// How long its client waits, as it was asked for.
-    pub(super) fn patience(&self) -> Option<Duration> {
+    /// How long its client waits from when it came.
+    pub fn patience(&self) -> Option<Duration> {
         self.0.deadline.map(|deadline| deadline - self.0.came)
     }
 

@@ -9,6 +9,7 @@ mod streams;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
@@ -133,10 +134,14 @@ async fn in_time<E>(
         biased;
         response = response => response,
         () = tokio::time::sleep_until(deadline.into()) => {
-            let text = format!("Request timed out after {}s.", patience.as_secs_f64());
-            Ok(Status::deadline_exceeded(text).into_http())
+            Ok(timed_out(patience).into_http())
         }
     }
+}
+
+/// What a call is told that has taken so long.
+pub(super) fn timed_out(after: Duration) -> Status {
+    Status::deadline_exceeded(format!("Request timed out after {}s.", after.as_secs_f64()))
 }
 
 /// A response with what follows it: behind the reply, or among the headers where those are all.
