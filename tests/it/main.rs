@@ -1,6 +1,7 @@
 //! The integration tests, in one program: one module for each topic.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop, and says where")]
 
+mod applications;
 mod batching;
 mod bounds;
 mod change;
@@ -20,6 +21,7 @@ mod looking_change;
 mod looking_limits;
 mod looking_stages;
 mod masks;
+mod mounted;
 mod pictures;
 mod pipeline_text;
 mod program;
@@ -30,6 +32,7 @@ mod programs_looking;
 #[cfg(feature = "torch")]
 mod programs_torch;
 mod puppet;
+mod ray;
 mod services;
 mod stage_limits;
 mod stages;

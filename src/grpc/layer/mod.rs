@@ -173,7 +173,51 @@ fn correct(headers: &mut http::HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
+
+    /// A service that never answers.
+    struct Silent;
+
+    impl Service<http::Request<RequestBody>> for Silent {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Pending<Result<http::Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<RequestBody>) -> Self::Future {
+            std::future::pending()
+        }
+    }
+
+    async fn status(path: &str, headers: &[(&str, &str)]) -> (Status, http::HeaderMap) {
+        let mut streams = Streams::default();
+        streams.add(crate::proto::DESCRIPTORS).unwrap();
+        let mut service = Calls::new(&Limits::default(), streams).layer(Silent);
+        let mut request = http::Request::post(path);
+        for (key, value) in headers {
+            request = request.header(*key, *value);
+        }
+        let response = service.call(request.body(Body::empty()).unwrap()).await.unwrap();
+        (Status::from_header_map(response.headers()).unwrap(), response.headers().clone())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_when_its_client_stops_waiting_and_has_its_id() {
+        for path in ["/ImageTest/Analyse", "/ImageTest/Describe"] {
+            let (status, headers) = status(path, &[("grpc-timeout", "1500m"), ("request_id", "mine")]).await;
+            assert_eq!(status.code(), Code::DeadlineExceeded);
+            assert_eq!(status.message(), "Request timed out after 1.5s.");
+            assert_eq!(headers["request_id"], "mine");
+        }
+        let (status, headers) = status("/", &[("application", &"x".repeat(300))]).await;
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(headers["request_id"].len(), 36);
+    }
 
     #[test]
     fn what_tonic_says_of_a_message_gets_the_code_that_others_give() {
