@@ -49,10 +49,10 @@ fn compile_protos() {
 
 /// Where only the library is built, the examples need not be there.
 fn compile_example() {
-    println!("cargo:rerun-if-changed={EXAMPLE}");
     if !Path::new(EXAMPLE).exists() {
         return;
     }
+    println!("cargo:rerun-if-changed={EXAMPLE}");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let compiled = tonic_prost_build::configure()
         .file_descriptor_set_path(out.join("user_defined_protos.bin"))

@@ -24,6 +24,7 @@ pub use route::Route;
 use crate::config::Config;
 use crate::error::Error;
 use crate::exec::courier::Courier;
+pub use crate::exec::pool::panic_text;
 use crate::exec::pool::{Pool, Wanted};
 use crate::frame::Workbench;
 use crate::limits::{Credits, Limits};

@@ -19,8 +19,7 @@ use tonic::{Code, Status};
 
 use super::layer::{CallContext, timed_out};
 use super::status;
-use crate::engine::{Engine, OpenCall};
-use crate::exec::pool::panic_text;
+use crate::engine::{Engine, OpenCall, panic_text};
 
 /// The service with this around it.
 #[derive(Clone)]

@@ -130,7 +130,7 @@ def applications_have_their_pipelines_and_no_others(server):
 
     equal(len(stream(picture(server))), 1, "its only one")
     settings, _ = stream(configured(server, "edges"), picture(server))
-    equal(settings.settings.pipeline, "canny=50,150,3", "by its name")
+    equal(settings.settings.pipeline, "canny", "by its name")
     for pipeline in ["mirror", "flip", "canny"]:
         error = refused(lambda: stream(configured(server, pipeline)))
         text = f"Application 'lines' has no pipeline '{pipeline}': it has 'edges'"
