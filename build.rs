@@ -16,8 +16,12 @@ const PROTOS: [&str; 8] = [
     "google/rpc/error_details.proto",
 ];
 
+/// The protocol of an example. Examples have no build scripts of their own.
+const EXAMPLE: &str = "examples/user_defined_protos.proto";
+
 fn main() {
     compile_protos();
+    compile_example();
     if env::var_os("CARGO_FEATURE_TORCH").is_some() {
         let libtorch = env::var_os("LIBTORCH").unwrap_or_else(|| ".deps/libtorch/torch".into());
         link_libtorch(Path::new(&libtorch));
@@ -40,6 +44,21 @@ fn compile_protos() {
         .compile_protos(&PROTOS.map(|file| format!("protos/{file}")), &["protos".into()]);
     if let Err(error) = compiled {
         fail(&format!("protos: {error}"));
+    }
+}
+
+/// Where only the library is built, the examples need not be there.
+fn compile_example() {
+    if !Path::new(EXAMPLE).exists() {
+        return;
+    }
+    println!("cargo:rerun-if-changed={EXAMPLE}");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let compiled = tonic_prost_build::configure()
+        .file_descriptor_set_path(out.join("user_defined_protos.bin"))
+        .compile_protos(&[EXAMPLE], &["examples"]);
+    if let Err(error) = compiled {
+        fail(&format!("{EXAMPLE}: {error}"));
     }
 }
 

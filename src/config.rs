@@ -1,5 +1,6 @@
 //! What a server is told to be: validated values, wherever they came from.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::frame::{PixelFormat, Size};
 use crate::limits::Limits;
-use crate::model::repository::Repository;
+use crate::model::repository::{self, Repository};
 use crate::model::{Backends, Control, DeviceChoice, Precision};
 use crate::pipeline::models::NoModels;
 use crate::pipeline::names::Names;
@@ -33,6 +34,9 @@ pub struct Config {
     pub pipelines: Names,
     /// The models that are served.
     pub models: Models,
+    /// What calls may be routed to, by name. Besides, each model that is ready and each named pipeline is an
+    /// application of its own name.
+    pub applications: BTreeMap<String, Application>,
     /// What the server calls itself towards clients of the inference protocol.
     pub name: String,
     /// Who may have tensors in shared memory.
@@ -41,10 +45,21 @@ pub struct Config {
     pub transport: Transport,
     /// How long streams may take to end once the server is told to.
     pub drain_timeout: Duration,
+    /// How long it says at least that it drains, on the connections that there are; no more than that.
+    pub drain_least: Duration,
+}
+
+/// A set of models and pipelines that go by one name. It may have none, and stand for a service of one's own alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Application {
+    /// Names of models; those that are not there yet may come.
+    pub models: Vec<String>,
+    /// Names of pipelines.
+    pub pipelines: Vec<String>,
 }
 
 /// The models that are served.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Models {
     /// Folders with a folder for each model.
     pub repositories: Vec<PathBuf>,
@@ -56,6 +71,9 @@ pub struct Models {
     pub precision: Precision,
     /// What can run them.
     pub backends: Backends,
+    /// Models that may be loaded at a time since calls asked for them by the metadata `multiplexed_model_id`: 0 to
+    /// 1024.
+    pub max_multiplexed: usize,
 }
 
 /// Who may have tensors in shared memory.
@@ -87,6 +105,19 @@ pub struct Transport {
     pub keepalive_timeout: Duration,
 }
 
+impl Default for Models {
+    fn default() -> Self {
+        Models {
+            repositories: Vec::new(),
+            control: Control::default(),
+            device: DeviceChoice::default(),
+            precision: Precision::default(),
+            backends: Backends::default(),
+            max_multiplexed: 3,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -99,6 +130,7 @@ impl Default for Config {
             raw_format: None,
             pipelines: Names::default(),
             models: Models::default(),
+            applications: BTreeMap::new(),
             name: "frameserve".into(),
             shared_memory: SharedMemory::default(),
             transport: Transport {
@@ -109,6 +141,7 @@ impl Default for Config {
                 keepalive_timeout: Duration::from_secs(5),
             },
             drain_timeout: Duration::from_secs(20),
+            drain_least: Duration::ZERO,
         }
     }
 }
@@ -139,6 +172,7 @@ impl Config {
         }
         range("--keepalive-timeout", keepalive_timeout.as_secs_f64(), 0.1, 86_400.0)?;
         range("--drain-timeout", self.drain_timeout.as_secs_f64(), 0.0, 86_400.0)?;
+        range("--drain-least", self.drain_least.as_secs_f64(), 0.0, self.drain_timeout.as_secs_f64())?;
         if self.listen.is_empty() {
             let range = "at least one address is needed".into();
             return Err(Error::Range { what: "--listen", value: "nothing".into(), range });
@@ -152,6 +186,10 @@ impl Config {
         if let Control::Poll(every) = self.models.control {
             range("--poll-interval", every.as_secs_f64(), 0.1, 86_400.0)?;
         }
+        range("--max-multiplexed", self.models.max_multiplexed, 0, 1024)?;
+        for (name, application) in &self.applications {
+            application.check(name, &self.pipelines)?;
+        }
         Repository::new(self.models.repositories.clone())?;
         self.models.device.devices()?;
         self.models.backends.clone().with_precision(self.models.precision)?;
@@ -160,6 +198,33 @@ impl Config {
             crate::pipeline::Pipeline::new(named.stages.clone(), limits, &NoModels)?;
         }
         Ok(self)
+    }
+}
+
+impl Application {
+    /// Checks what can be known before any model is loaded.
+    fn check(&self, name: &str, pipelines: &Names) -> Result<(), Error> {
+        let wrong = |what, value: &str, range: &str| Error::Range {
+            what,
+            value: format!("`{}` of application `{}`", value.escape_debug(), name.escape_debug()),
+            range: range.into(),
+        };
+        // It has to be sent as metadata.
+        if name.is_empty()
+            || name.len() > 255
+            || !name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        {
+            return Err(wrong("the name", name, "1 to 255 printable ASCII characters"));
+        }
+        if let Some(model) = self.models.iter().find(|model| !repository::is_name(model)) {
+            return Err(wrong("the model", model, "a folder of the repository could not be called so"));
+        }
+        match self.pipelines.iter().find(|pipeline| pipelines.find(pipeline).is_none()) {
+            Some(pipeline) => {
+                Err(wrong("the pipeline", pipeline, "it has to be one of the file's [pipelines]"))
+            }
+            None => Ok(()),
+        }
     }
 }
 

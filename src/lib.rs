@@ -22,7 +22,7 @@
 //!   memory ── what a program keeps of it
 //! ```
 //!
-//! A server in a few lines:
+//! A server in a few lines ([`server::Server::mount`] adds services of one's own):
 //!
 //! ```no_run
 //! use frameserve::config::Config;

@@ -1,13 +1,16 @@
 //! A server: its services on its listeners, from the first connection to the last reply.
 
 mod connections;
+mod mount;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -19,12 +22,14 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
 use crate::grpc::kserve::{KserveService, Levels, Uncopied};
-use crate::grpc::layer::Calls;
+use crate::grpc::layer::{Calls, Streams};
 use crate::grpc::mindspore::MindSporeService;
+use crate::grpc::ray::RayService;
 use crate::proto;
 use crate::proto::image_test_server::ImageTestServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use crate::proto::mindspore::ms_service_server::MsServiceServer;
+use crate::proto::ray::ray_serve_api_service_server::RayServeApiServiceServer;
 use connections::connections;
 
 /// A server that is ready to serve.
@@ -32,6 +37,9 @@ pub struct Server {
     engine: Arc<Engine>,
     calls: Calls,
     levels: Option<Levels>,
+    call_timeout: Option<Duration>,
+    mounted: Vec<mount::Mount>,
+    routes: Routes,
 }
 
 /// How serving ended.
@@ -63,11 +71,25 @@ type ImageTest = ImageTestServer<ImageTestService>;
 type Kserve = GrpcInferenceServiceServer<KserveService>;
 type MindSpore = MsServiceServer<MindSporeService>;
 
-/// Whose health is that of the models too: all of the server, and the services that serve them.
-const WITH_MODELS: [&str; 3] = ["", Kserve::NAME, MindSpore::NAME];
+type Ray = RayServeApiServiceServer<RayService>;
+
+/// Whose health is that of the models too: all of the server, and the services that serve them. Those that are mounted
+/// come to them.
+const WITH_MODELS: [&str; 4] = ["", Kserve::NAME, MindSpore::NAME, Ray::NAME];
 
 /// Whose health can be asked for besides: streams of frames need no model.
 const WITHOUT_MODELS: [&str; 1] = [ImageTest::NAME];
+
+/// Our services.
+const SERVICES: [&str; 7] = [
+    ImageTest::NAME,
+    Kserve::NAME,
+    MindSpore::NAME,
+    Ray::NAME,
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 
 /// The largest message that asks for health or reflection: names, and no more.
 const NAME_BYTES: usize = 16 << 10;
@@ -79,8 +101,24 @@ impl Server {
     /// Starts the threads of a server. Nothing listens yet.
     pub fn new(config: Config) -> Result<Self, Error> {
         let engine = Arc::new(Engine::new(config.validate()?)?);
-        let calls = Calls::new(engine.limits());
-        Ok(Server { engine, calls, levels: None })
+        let mut streams = Streams::default();
+        for services in [
+            proto::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ] {
+            streams.add(services)?;
+        }
+        let calls = Calls::new(engine.limits(), streams);
+        Ok(Server {
+            engine,
+            calls,
+            levels: None,
+            call_timeout: None,
+            mounted: Vec::new(),
+            routes: Routes::default(),
+        })
     }
 
     /// Lets clients change what is logged.
@@ -98,39 +136,45 @@ impl Server {
         &self.calls
     }
 
-    /// Serves on these listeners until `shutdown` is ready; then no new streams are taken, the frames that
-    /// were read are answered, and this returns when all streams have ended, at the latest after the configured
-    /// time. What is open then ends with the runtime.
+    /// Serves on these listeners until `shutdown` is ready; then no new connections and streams are taken, the frames
+    /// that were read are answered, and this returns when all streams and requests have ended, at the latest after the
+    /// configured time. Until then clients that are connected are told so if they ask how the server is. What is open
+    /// at the end ends with the runtime.
     pub async fn serve(
         self,
         listeners: Vec<TcpListener>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Ended, ServeError> {
         let config = self.engine.config();
+        let mounted = self.mounted.iter().map(|mount| mount.name);
+        let with_models: Vec<&str> = WITH_MODELS.into_iter().chain(mounted).collect();
         let (health, health_service) = tonic_health::server::health_reporter();
-        set_health(&health, &WITH_MODELS, ServingStatus::NotServing).await;
+        set_health(&health, &with_models, ServingStatus::NotServing).await;
         set_health(&health, &WITHOUT_MODELS, ServingStatus::Serving).await;
-        let routes = Routes::new(self.image_test())
+        let routes = (self.routes.clone())
+            .add_service(self.image_test())
             .add_service(Uncopied(self.kserve()))
             .add_service(self.mindspore())
+            .add_service(self.ray())
             .add_service(health_service.max_decoding_message_size(NAME_BYTES))
-            .add_service(reflection().build_v1()?.max_decoding_message_size(NAME_BYTES))
-            .add_service(reflection().build_v1alpha()?.max_decoding_message_size(NAME_BYTES));
+            .add_service(self.reflection().build_v1()?.max_decoding_message_size(NAME_BYTES))
+            .add_service(self.reflection().build_v1alpha()?.max_decoding_message_size(NAME_BYTES));
         let drain = self.engine.drain().clone();
+        let farewell = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(config.transport.max_connections));
         let serving = listeners.into_iter().map(|listener| {
             let mut builder = transport(&config.transport).layer(self.calls.clone());
             let router = builder.add_routes(routes.clone());
-            router.serve_with_incoming_shutdown(
-                connections(listener, Arc::clone(&permits)),
-                drain.clone().cancelled_owned(),
-            )
+            // While it drains no connections are taken, and those that there are stay.
+            let accepted = connections(listener, Arc::clone(&permits));
+            let accepted = accepted.take_until(drain.clone().cancelled_owned()).chain(stream::pending());
+            router.serve_with_incoming_shutdown(accepted, farewell.clone().cancelled_owned())
         });
         let mut serving = std::pin::pin!(futures_util::future::try_join_all(serving));
         // Healthy is who can answer for the models too that are to be there from the start.
         let mut models = std::pin::pin!(async {
             Arc::clone(self.engine.models()).open().await;
-            set_health(&health, &WITH_MODELS, ServingStatus::Serving).await;
+            set_health(&health, &with_models, ServingStatus::Serving).await;
             Arc::clone(self.engine.models()).watch().await
         });
         let mut shutdown = std::pin::pin!(shutdown);
@@ -141,41 +185,40 @@ impl Server {
         }
         let streams = self.engine.open_streams();
         tracing::info!(streams, deadline = ?config.drain_timeout, "draining");
-        for services in [&WITH_MODELS[..], &WITHOUT_MODELS] {
+        for services in [&with_models[..], &WITHOUT_MODELS] {
             set_health(&health, services, ServingStatus::NotServing).await;
         }
         drain.cancel();
-        let deadline = Instant::now() + config.drain_timeout;
+        let began = Instant::now();
+        let deadline = began + config.drain_timeout;
+        let drained = async {
+            tokio::time::sleep_until(began + config.drain_least).await;
+            self.engine.work_ended().await;
+        };
         // tonic waits for its connections for as long as it takes; a deadline is ours to keep.
         tokio::select! {
             ended = &mut serving => return Ok(ended.map(|_| Ended::Drained)?),
-            () = self.engine.work_ended() => {}
+            () = drained => {}
             _ = timeout_at(deadline, std::future::pending::<()>()) => {
                 let (streams, requests) = (self.engine.open_streams(), self.engine.open_requests());
                 return Ok(Ended::CutOff { streams, requests });
             }
         }
         // Who watches our health would go on for ever, and has seen what there was to see.
-        for service in WITH_MODELS.into_iter().chain(WITHOUT_MODELS) {
+        for service in with_models.iter().chain(&WITHOUT_MODELS) {
             health.clone().clear_service_status(service).await;
         }
-        let farewell = deadline.min(Instant::now() + FAREWELL);
-        match timeout_at(farewell, serving).await {
+        farewell.cancel();
+        match timeout_at(deadline.min(Instant::now() + FAREWELL), serving).await {
             Ok(ended) => Ok(ended.map(|_| Ended::Drained)?),
             Err(_) => Ok(Ended::Drained),
         }
     }
 
     fn image_test(&self) -> ImageTest {
-        let services = [
-            ImageTest::NAME,
-            Kserve::NAME,
-            MindSpore::NAME,
-            "grpc.health.v1.Health",
-            "grpc.reflection.v1.ServerReflection",
-            "grpc.reflection.v1alpha.ServerReflection",
-        ];
-        let service = ImageTestService::new(Arc::clone(&self.engine), services.map(String::from));
+        let mounted = self.mounted.iter().map(|mount| mount.name);
+        let services = SERVICES.into_iter().chain(mounted).map(String::from);
+        let service = ImageTestService::new(Arc::clone(&self.engine), services);
         ImageTestServer::new(service)
             .max_decoding_message_size(self.engine.limits().max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -196,6 +239,19 @@ impl Server {
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Deflate)
     }
+
+    fn ray(&self) -> Ray {
+        RayServeApiServiceServer::new(RayService::new(Arc::clone(&self.engine)))
+            .max_decoding_message_size(NAME_BYTES)
+    }
+
+    fn reflection(&self) -> tonic_reflection::server::Builder<'_> {
+        let ours = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        let theirs = self.mounted.iter().map(|mount| mount.descriptors);
+        theirs.fold(ours, tonic_reflection::server::Builder::register_encoded_file_descriptor_set)
+    }
 }
 
 fn transport(config: &Transport) -> tonic::transport::Server {
@@ -209,12 +265,6 @@ fn transport(config: &Transport) -> tonic::transport::Server {
         .max_frame_size(1 << 20)
         .http2_keepalive_interval(keepalive)
         .http2_keepalive_timeout(Some(config.keepalive_timeout))
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 async fn set_health(health: &HealthReporter, services: &[&str], status: ServingStatus) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tracing::Span;
 
 use super::Engine;
 use super::piped::PipedModel;
@@ -251,7 +252,7 @@ impl Way<'_> {
         let Ready { inputs, rows, geometry, credit } = ready;
         let plain = self.plain(&asked);
         let places = plain.as_deref().map_or_else(Vec::new, |plain| self.places(plain, &asked));
-        let work = Work { inputs, rows, places, credit: Arc::clone(&credit) };
+        let work = Work { inputs, rows, places, span: Span::current(), credit: Arc::clone(&credit) };
         let done = self.version.infer(work, treatment).await?;
         let begin = Instant::now();
         let outputs = match plain {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opencv::core::Mat;
+use tracing::Span;
 
 use crate::error::Error;
 use crate::frame::{Answer, Image, Size};
@@ -162,7 +163,7 @@ impl Shown for Prepared {
             let treatment = Treatment { deadline, stream: Some(stream), ..Treatment::default() };
             let mut inputs = vec![None; fitting.version.settings().signature.inputs.len()];
             inputs[fitting.pictures()?.input] = Some(Kept::Here(tensor));
-            let work = Work { inputs, rows: 1, places: Vec::new(), credit };
+            let work = Work { inputs, rows: 1, places: Vec::new(), span: Span::current(), credit };
             let done = fitting.version.infer(work, treatment).await.inspect_err(|_| {
                 fitting.version.statistics().failed(took + began.elapsed());
             })?;

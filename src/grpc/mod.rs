@@ -4,4 +4,6 @@ pub mod image_test;
 pub mod kserve;
 pub mod layer;
 pub mod mindspore;
+pub mod mounted;
+pub mod ray;
 pub mod status;

@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+
 use super::backend::{Inputs, Model, Opened, Outputs};
 use super::device::Device;
 use super::repository::Upload;
@@ -32,6 +34,8 @@ pub struct Work {
     pub rows: usize,
     /// Where outputs are to be put, in the order of the signature; those behind its end stay here.
     pub places: Vec<Option<Arc<dyn Place>>>,
+    /// Where it is logged what becomes of it.
+    pub span: Span,
     /// Room in memory, which is taken until the thread is done, even if nobody waits any more.
     pub credit: Arc<Credit>,
 }
@@ -143,7 +147,6 @@ impl Instance {
     pub fn work(mut self, mut model: Box<dyn Model>) {
         while let Some(jobs) = self.requests.next() {
             let Err(why) = self.run(&mut *model, jobs) else { continue };
-            tracing::error!(model = self.settings.name, why, "a model panicked");
             let made = if self.condition.panicked(&why) { self.make_anew() } else { Err(Error::Model(why)) };
             match made {
                 Ok(anew) => model = anew,
@@ -167,7 +170,9 @@ impl Instance {
         }
         let rows = asked.iter().map(|job| job.input.rows).sum();
         let begin = Instant::now();
-        match self.infer(model, &inputs) {
+        // What a model logs while it runs several requests is about none of them.
+        let alone = if let [job] = &asked[..] { job.input.span.clone() } else { Span::none() };
+        match alone.in_scope(|| self.infer(model, &inputs)) {
             Ok(outputs) => {
                 let (fetched, ran) = (begin - taken, begin.elapsed());
                 for (job, outputs) in asked.into_iter().zip(outputs) {
@@ -179,6 +184,8 @@ impl Instance {
             }
             Err(Fault::Panicked(why)) => {
                 for job in asked {
+                    let model = &self.settings.name;
+                    job.input.span.in_scope(|| tracing::error!(model, why, "a model panicked"));
                     job.answer(Err(Error::Model(format!("the model panicked: {why}"))));
                 }
                 Err(why)

@@ -31,9 +31,12 @@ pub struct TestServer {
 
 impl TestServer {
     pub async fn start(config: Config) -> Self {
+        Self::of(Server::new(config).unwrap()).await
+    }
+
+    pub async fn of(server: Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::new(config).unwrap();
         let engine = Arc::clone(server.engine());
         let calls = server.calls().clone();
         let stop = CancellationToken::new();

@@ -1,6 +1,7 @@
 //! The integration tests, in one program: one module for each topic.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop, and says where")]
 
+mod applications;
 mod batching;
 mod bounds;
 mod change;
@@ -21,6 +22,7 @@ mod looking_limits;
 mod looking_stages;
 mod masks;
 mod mindspore;
+mod mounted;
 mod pictures;
 mod pipeline_text;
 mod program;
@@ -33,6 +35,7 @@ mod programs_mindspore;
 #[cfg(feature = "torch")]
 mod programs_torch;
 mod puppet;
+mod ray;
 mod services;
 mod shared_memory;
 mod stage_limits;

@@ -29,8 +29,12 @@ pub enum Venv {
 
 impl Program {
     pub fn start(flags: &[&str]) -> Self {
-        let mut command = Command::new(SERVER);
-        command.args(["--listen", "127.0.0.1:0"]).args(flags).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self::of(Command::new(SERVER).args(flags).stderr(Stdio::null()))
+    }
+
+    /// A program that listens as the server's does.
+    pub fn of(command: &mut Command) -> Self {
+        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -55,6 +59,13 @@ impl Program {
         assert!(said.contains("ok"), "{} says nothing of what it has checked: {said}", script.display());
         said
     }
+}
+
+/// An example's program, which `cargo test` builds.
+pub fn example(name: &str) -> Command {
+    let program = Path::new(SERVER).with_file_name("examples").join(name);
+    assert!(program.exists(), "{} is missing: run `cargo build --examples`", program.display());
+    Command::new(program)
 }
 
 impl Drop for Program {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use frameserve::Error;
-use frameserve::config::{Config, Models, SharedMemory, Transport};
+use frameserve::config::{Application, Config, Models, SharedMemory, Transport};
 use frameserve::frame::{PixelFormat, Size};
 use frameserve::limits::Limits;
 use frameserve::model::Control;
@@ -70,6 +70,10 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", env = "FRAMESERVE_LOAD_MODEL", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     load_model: Vec<String>,
+    /// Models of the repository that may be loaded at a time since calls asked for them by the metadata
+    /// multiplexed_model_id; the one that was asked for least recently makes room for the next [default: 3]
+    #[arg(long, value_name = "N", env = "FRAMESERVE_MAX_MULTIPLEXED")]
+    max_multiplexed: Option<usize>,
     /// Where models run: auto (GPUs where there are some, else the CPU), cpu, cuda (every GPU) or cuda:N
     /// [default: auto]
     #[arg(long, value_name = "DEVICE", env = "FRAMESERVE_DEVICE")]
@@ -151,6 +155,10 @@ pub struct Settings {
     /// How long streams may take to end after SIGTERM [default: 20]
     #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_DRAIN_TIMEOUT")]
     drain_timeout: Option<f64>,
+    /// How long the server says at least that it drains, to clients that are connected, before it closes their
+    /// connections [default: 0]
+    #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_DRAIN_LEAST")]
+    drain_least: Option<f64>,
     /// What is logged to standard error: a level, or levels for parts, as in info,h2=warn [default: info]
     #[arg(long, value_name = "LEVELS", env = "FRAMESERVE_LOG")]
     log: Option<String>,
@@ -161,6 +169,11 @@ pub struct Settings {
     #[arg(skip)]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pipelines: BTreeMap<String, NamedPipeline>,
+    /// What calls may be routed to by the metadata `application`: in the file only, as
+    /// `name = { models = ["…"], pipelines = ["…"] }`.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    applications: BTreeMap<String, Parts>,
 }
 
 /// How often the repository is looked at, unless told otherwise.
@@ -200,6 +213,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// What an application consists of.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Parts {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    models: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pipelines: Vec<String>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 enum NamedPipeline {
@@ -235,6 +258,7 @@ impl Settings {
                 Control::Explicit(_) => ModelControl::Explicit,
             }),
             poll_interval: Some(self.poll_interval.unwrap_or(POLL_SECONDS)),
+            max_multiplexed: Some(config.models.max_multiplexed),
             device: Some(config.models.device.to_string()),
             precision: Some(config.models.precision.to_string()),
             server_name: Some(config.name.clone()),
@@ -261,6 +285,7 @@ impl Settings {
             keepalive: Some(transport.keepalive.as_secs_f64()),
             keepalive_timeout: Some(transport.keepalive_timeout.as_secs_f64()),
             drain_timeout: Some(config.drain_timeout.as_secs_f64()),
+            drain_least: Some(config.drain_least.as_secs_f64()),
             log: Some(self.log().to_owned()),
             log_format: Some(self.log_format()),
             ..self.clone()
@@ -310,6 +335,7 @@ impl Settings {
             raw_format: self.raw_format.as_deref().map(raw_format).transpose()?,
             pipelines,
             models: self.models()?,
+            applications: self.applications(),
             name: self.server_name.clone().unwrap_or(default.name),
             shared_memory: match self.shared_memory {
                 None => default.shared_memory,
@@ -331,7 +357,15 @@ impl Settings {
                 )?,
             },
             drain_timeout: seconds("--drain-timeout", self.drain_timeout, default.drain_timeout)?,
+            drain_least: seconds("--drain-least", self.drain_least, default.drain_least)?,
         })
+    }
+
+    fn applications(&self) -> BTreeMap<String, Application> {
+        let application = |(name, Parts { models, pipelines }): (&String, &Parts)| {
+            (name.clone(), Application { models: models.clone(), pipelines: pipelines.clone() })
+        };
+        self.applications.iter().map(application).collect()
     }
 
     fn models(&self) -> Result<Models, Error> {
@@ -344,12 +378,14 @@ impl Settings {
         if !self.load_model.is_empty() && !matches!(control, Control::Explicit(_)) {
             return Err(Error::Incomplete("--load-model goes with --model-control explicit only"));
         }
+        let default = Models::default();
         Ok(Models {
             repositories: self.model_repository.clone(),
             control,
             device: self.device.as_deref().unwrap_or("auto").parse()?,
             precision: self.precision.as_deref().unwrap_or("fp32").parse()?,
-            ..Models::default()
+            max_multiplexed: self.max_multiplexed.unwrap_or(default.max_multiplexed),
+            ..default
         })
     }
 

@@ -10,12 +10,11 @@ mod reply;
 mod tensor;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::layer;
+use super::layer::CallContext;
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
 use crate::model::version::Treatment;
@@ -41,11 +40,13 @@ impl MindSporeService {
         &self,
         spec: &ServableSpec,
         instances: Vec<Instance>,
-        deadline: Option<Instant>,
+        call: &CallContext,
     ) -> Result<Vec<Result<Instance, Fault>>, Fault> {
         let of = Of::new(spec);
         let version = if spec.version_number == 0 { String::new() } else { spec.version_number.to_string() };
-        let served = self.engine.served(&spec.name, &version).map_err(|error| unavailable(of, error))?;
+        let served = self.engine.routed(call.route(), &spec.name, &version).await;
+        let served = served.map_err(|error| unavailable(of, error))?;
+        let deadline = call.deadline();
         let method = Method::find(&served, &spec.method_name).ok_or_else(|| of.no_method())?;
         if instances.is_empty() {
             return Err(of.no_instances());
@@ -81,10 +82,10 @@ impl MsService for MindSporeService {
         if self.engine.drain().is_cancelled() {
             return Err(Error::Draining(": it takes no new requests".into()).into());
         }
-        let deadline = layer::deadline(request.extensions(), request.metadata());
+        let call = CallContext::of(request.extensions());
         let PredictRequest { servable_spec, instances } = request.into_inner();
         let spec = servable_spec.clone().unwrap_or_default();
-        let ran = self.run(&spec, instances, deadline).await;
+        let ran = self.run(&spec, instances, &call).await;
         Ok(Response::new(reply::message(servable_spec, ran)))
     }
 }

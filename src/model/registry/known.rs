@@ -15,6 +15,8 @@ pub(super) struct Model {
     pub reason: String,
     /// What lay on disk when it was last loaded.
     pub loaded: Option<Fingerprint>,
+    /// Of a model that is there since calls asked for it: when that was last, among all such uses.
+    pub demanded: Option<u64>,
     /// One load at a time.
     pub busy: Arc<tokio::sync::Mutex<()>>,
 }

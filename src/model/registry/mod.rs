@@ -1,5 +1,6 @@
 //! Which models there are, which versions of them are loaded, and how that changes.
 
+mod demand;
 mod known;
 mod loading;
 mod polling;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use demand::Demands;
 pub use known::{IndexEntry, State};
 use known::{Known, Model};
 use loading::Brought;
@@ -44,6 +46,7 @@ pub struct Registry {
     /// Looks at what lies on disk, which must not wait behind that.
     looks: Pool<()>,
     models: Mutex<BTreeMap<String, Model>>,
+    demands: Demands,
     /// The models that are to be there from the start were loaded, or failed to.
     opened: watch::Sender<bool>,
 }
@@ -61,7 +64,8 @@ impl Registry {
         let (loaders, looks) = (pool("loads", LOADERS)?, pool("looks", 1)?);
         let (repository, models) = (Arc::new(repository), Mutex::default());
         let opened = watch::Sender::new(false);
-        Ok(Registry { repository, control, means, loaders, looks, models, opened })
+        let demands = Demands::default();
+        Ok(Registry { repository, control, means, loaders, looks, models, demands, opened })
     }
 
     /// Loads what is to be there from the start.
@@ -196,7 +200,7 @@ impl Registry {
         let Some(busy) = busy else { return };
         let alone = busy.lock_owned().await;
         let retired: Vec<_> = self.change(name, |model| {
-            (model.loaded, model.reason) = (None, String::new());
+            (model.loaded, model.demanded, model.reason) = (None, None, String::new());
             model.versions.values_mut().map(Known::retire).collect()
         });
         drop(retired);
