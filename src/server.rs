@@ -1,11 +1,15 @@
 //! A server: its services on its listeners, from the first connection to the last reply.
 
 mod connections;
+mod greeting;
+mod listener;
+mod notice;
+mod socket_file;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tonic::codec::CompressionEncoding;
@@ -24,6 +28,9 @@ use crate::proto;
 use crate::proto::image_test_server::ImageTestServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use connections::connections;
+pub use listener::{ListenError, Listener};
+pub use socket_file::SocketFile;
+pub use tls::Tls;
 
 /// A server that is ready to serve.
 pub struct Server {
@@ -98,9 +105,9 @@ impl Server {
     /// Serves on these listeners until `shutdown` is ready; then no new streams are taken, the frames that
     /// were read are answered, and this returns when all streams have ended, at the latest after the configured
     /// time. What is open then ends with the runtime.
-    pub async fn serve(
+    pub async fn serve<L: Into<Listener>>(
         self,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<L>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Ended, ServeError> {
         let config = self.engine.config();
@@ -118,7 +125,7 @@ impl Server {
             let mut builder = transport(&config.transport).layer(self.calls.clone());
             let router = builder.add_routes(routes.clone());
             router.serve_with_incoming_shutdown(
-                connections(listener, Arc::clone(&permits)),
+                connections(listener.into(), Arc::clone(&permits)),
                 drain.clone().cancelled_owned(),
             )
         });

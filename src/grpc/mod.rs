@@ -3,4 +3,5 @@
 pub mod image_test;
 pub mod kserve;
 pub mod layer;
+pub mod peer;
 pub mod status;

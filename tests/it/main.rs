@@ -3,6 +3,7 @@
 
 mod batching;
 mod bounds;
+mod certificates;
 mod change;
 mod client;
 mod client_infer;
@@ -34,8 +35,10 @@ mod services;
 mod stage_limits;
 mod stages;
 mod stream;
+mod tls;
 #[cfg(feature = "torch")]
 mod torch;
 mod tracks;
 mod trouble;
 mod unary;
+mod unix;

@@ -15,6 +15,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Extensions, Status};
 use tower_layer::Layer;
 
+use super::peer::Peer;
 use super::status;
 use crate::limits::{Budget, Limits};
 use reply::ReplyBody;
@@ -84,6 +85,9 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         request.extensions_mut().insert(Came(Instant::now()));
+        if let Some(ends) = request.extensions().get().and_then(Peer::tcp) {
+            request.extensions_mut().insert(ends);
+        }
         if STREAMS.contains(&request.uri().path()) {
             let response = self.service.call(request.map(RequestBody::of_stream));
             return Box::pin(async move {
