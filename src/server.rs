@@ -1,5 +1,6 @@
 //! A server: its services on its listeners, from the first connection to the last reply.
 
+mod authority;
 mod connections;
 mod greeting;
 mod listener;
@@ -102,7 +103,8 @@ impl Server {
         &self.calls
     }
 
-    /// Serves on these listeners until `shutdown` is ready; then no new streams are taken, the frames that
+    /// Serves on these listeners, each with TLS or without as it was made: a bare `TcpListener` is without, and
+    /// [`Listener::bind`] takes what [`Tls::read`] has made of the configuration. Goes on until `shutdown` is ready; then no new streams are taken, the frames that
     /// were read are answered, and this returns when all streams have ended, at the latest after the configured
     /// time. What is open then ends with the runtime.
     pub async fn serve<L: Into<Listener>>(

@@ -21,9 +21,9 @@ pub(crate) const HANDSHAKE: u8 = 0x16;
 pub(crate) const TLS_FIRST: [u8; 15] = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0xf5, 0x75, 0, 0, 0, 1];
 
 /// HTTP/2's GOAWAY, with a word as its debug data, which gRPC's clients show. It says that the connection is not secured
-/// as it has to be, and that no call on it is to be tried again: one that may be, is tried without end.
+/// as it has to be, and that no call on it was looked at.
 pub(crate) fn goaway(word: &str) -> Vec<u8> {
-    const LAST_STREAM: [u8; 4] = [0x7f, 0xff, 0xff, 0xff];
+    const LAST_STREAM: [u8; 4] = [0; 4];
     const INADEQUATE_SECURITY: [u8; 4] = [0, 0, 0, 0xc];
     let length = (8 + word.len()) as u8;
     let header = [0, 0, length, 7, 0, 0, 0, 0, 0];

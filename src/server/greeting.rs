@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 
+use super::authority::Renamed;
 use super::connections::Stream;
 use super::listener::Listener;
 use super::notice::Notice;
@@ -74,6 +75,7 @@ impl Door {
         let read = stream.read(&mut first).await.ok().filter(|read| *read > 0)?;
         let stream = Rewound { first, again: 0..read, stream };
         match (&self.tls, first[0] == HANDSHAKE) {
+            (None, false) if peer == Peer::Unix => Some(Box::new(Renamed::new(stream))),
             (None, false) => Some(Box::new(stream)),
             (Some(tls), true) => self.shake_hands(tls, stream, peer).await,
             (Some(_), false) => {
@@ -108,8 +110,8 @@ impl Door {
     }
 }
 
-/// Tells a client of HTTP/2 that it needs TLS here, as the answer to its first call: gRPC's clients show that, while one
-/// that is told at once connects again and again, and never says why.
+/// Tells a client of HTTP/2 that it needs TLS here, as the answer to its first call: gRPC's clients show that, while those
+/// that are told before it connect again and again, and never say why.
 async fn turn_away(mut stream: Rewound) -> Option<Box<dyn Stream>> {
     match until_call(&mut stream).await {
         Ok(()) => leave(stream, &goaway(WITH_TLS)).await,

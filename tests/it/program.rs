@@ -42,8 +42,19 @@ impl Program {
     /// One that is started in a folder and told where to listen.
     pub fn start_in(folder: &Path, flags: &[&str]) -> Self {
         let mut command = Command::new(SERVER);
-        command.args(flags).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
+        command.args(flags).current_dir(folder).stderr(Stdio::null());
+        Program::of(command)
+    }
+
+    /// One that is told where to listen, and logs to a file.
+    pub fn start_with_log(log: &Path, flags: &[&str]) -> Self {
+        let mut command = Command::new(SERVER);
+        command.args(flags).stderr(std::fs::File::create(log).unwrap());
+        Program::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address =

@@ -320,6 +320,42 @@ fn the_programs_meet_over_mutual_tls() {
     assert!(code == Some(2) && said.contains(&format!("use {url}")), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_who_came_wrongly() {
+    let made = Certificates::new();
+    let strangers = Certificates::authority("Other CA");
+    strangers.sign("client", "extendedKeyUsage=clientAuth");
+    let [cert, key, ca] = ["server.crt", "server.key", "ca.crt"].map(|file| made.file(file));
+    let log = made.path("log");
+    let tls = ["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca, "--listen", "127.0.0.1:0"];
+    let server = Program::start_with_log(&log, &tls);
+    let plain_log = made.path("plain-log");
+    let plain = Program::start_with_log(&plain_log, &["--listen", "127.0.0.1:0"]);
+    let (url, trusting_another) = (format!("https://{}", server.address), trusting(&strangers));
+    refused(&url, &trusting(&made)).await;
+    refused(&url, &trusting_another).await;
+    let stranger = trusting(&made);
+    let (own, own_key) = (pem(&strangers, "client.crt"), pem(&strangers, "client.key"));
+    refused(&url, &stranger.with_identity(&own, &own_key).unwrap()).await;
+    refused(&format!("http://{}", server.address), &ClientTls::default()).await;
+    refused(&format!("https://{}", plain.address), &trusting(&made)).await;
+    for server in [server, plain] {
+        server.signal(libc::SIGTERM);
+        server.wait();
+    }
+    let said = std::fs::read_to_string(log).unwrap();
+    for line in [
+        "the client showed no certificate, and --tls-client-ca asks for one",
+        "the client does not trust the authority of this server's certificate",
+        "the client's certificate is of an authority that is not trusted here",
+        "a client without TLS came to an address with TLS",
+    ] {
+        assert!(said.contains(line), "`{line}` is not in\n{said}");
+    }
+    let said = std::fs::read_to_string(plain_log).unwrap();
+    assert!(said.contains("a client with TLS came to an address without TLS"), "{said}");
+}
+
 #[test]
 fn grpcio_has_every_service_over_tls() {
     let made = Certificates::new();

@@ -97,7 +97,7 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", env = "FRAMESERVE_SERVER_NAME")]
     server_name: Option<String>,
     /// Who may have tensors in shared memory: nobody, clients that come in over this machine's own addresses
-    /// (127.0.0.1 and the like), or everybody [default: this-machine]
+    /// (127.0.0.1 and the like) or a Unix domain socket, or everybody [default: this-machine]
     #[arg(long, value_name = "WHO", env = "FRAMESERVE_SHARED_MEMORY")]
     shared_memory: Option<SharedMemoryFor>,
     /// Pipeline of streams that ask for none: a text, or a name from the file's [pipelines] [default: none,
