@@ -1,13 +1,18 @@
 //! A server: its services on its listeners, from the first connection to the last reply.
 
+mod authority;
 mod connections;
+mod greeting;
+mod listener;
 mod mount;
+mod notice;
+mod socket_file;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +36,9 @@ use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService
 use crate::proto::mindspore::ms_service_server::MsServiceServer;
 use crate::proto::ray::ray_serve_api_service_server::RayServeApiServiceServer;
 use connections::connections;
+pub use listener::{ListenError, Listener};
+pub use socket_file::SocketFile;
+pub use tls::Tls;
 
 /// A server that is ready to serve.
 pub struct Server {
@@ -136,13 +144,14 @@ impl Server {
         &self.calls
     }
 
-    /// Serves on these listeners until `shutdown` is ready; then no new connections and streams are taken, the frames
-    /// that were read are answered, and this returns when all streams and requests have ended, at the latest after the
-    /// configured time. Until then clients that are connected are told so if they ask how the server is. What is open
-    /// at the end ends with the runtime.
-    pub async fn serve(
+    /// Serves on these listeners, each with TLS or without as it was made: a bare `TcpListener` is without, and
+    /// [`Listener::bind`] takes what [`Tls::read`] has made of the configuration. Goes on until `shutdown` is ready;
+    /// then no new connections and streams are taken, the frames that were read are answered, and this returns when all
+    /// streams and requests have ended, at the latest after the configured time. Until then clients that are connected
+    /// are told so if they ask how the server is. What is open at the end ends with the runtime.
+    pub async fn serve<L: Into<Listener>>(
         self,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<L>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Ended, ServeError> {
         let config = self.engine.config();
@@ -166,7 +175,7 @@ impl Server {
             let mut builder = transport(&config.transport).layer(self.calls.clone());
             let router = builder.add_routes(routes.clone());
             // While it drains no connections are taken, and those that there are stay.
-            let accepted = connections(listener, Arc::clone(&permits));
+            let accepted = connections(listener.into(), Arc::clone(&permits));
             let accepted = accepted.take_until(drain.clone().cancelled_owned()).chain(stream::pending());
             router.serve_with_incoming_shutdown(accepted, farewell.clone().cancelled_owned())
         });

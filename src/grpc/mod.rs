@@ -5,5 +5,6 @@ pub mod kserve;
 pub mod layer;
 pub mod mindspore;
 pub mod mounted;
+pub mod peer;
 pub mod ray;
 pub mod status;

@@ -4,6 +4,7 @@
 mod applications;
 mod batching;
 mod bounds;
+mod certificates;
 mod change;
 mod client;
 mod client_infer;
@@ -41,8 +42,10 @@ mod shared_memory;
 mod stage_limits;
 mod stages;
 mod stream;
+mod tls;
 #[cfg(feature = "torch")]
 mod torch;
 mod tracks;
 mod trouble;
 mod unary;
+mod unix;

@@ -23,10 +23,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::layer::CallContext;
+use super::peer::Peer;
 use crate::config::SharedMemory;
 use crate::engine::{Engine, InferRequest, Route, Served};
 use crate::error::{Error, Kind};
@@ -71,13 +71,10 @@ impl KserveService {
     }
 
     fn shares_memory(&self, extensions: &Extensions) -> bool {
-        let address = || extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::local_addr);
         match self.engine.config().shared_memory {
             SharedMemory::Everywhere => true,
             SharedMemory::Nowhere => false,
-            SharedMemory::ThisMachine => {
-                address().is_some_and(|address| address.ip().to_canonical().is_loopback())
-            }
+            SharedMemory::ThisMachine => extensions.get().is_some_and(Peer::is_on_this_machine),
         }
     }
 
