@@ -6,6 +6,7 @@
 pub mod models;
 pub mod names;
 pub mod param;
+pub mod placement;
 pub mod spec;
 pub mod stage;
 pub mod stages;
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 use opencv::core::Mat;
 
 use crate::error::Error;
-use crate::frame::{Answer, Frame, Image, Need, Size};
+use crate::frame::findings::Key;
+use crate::frame::{Answer, Frame, Image, Need, Sighting, Size, When};
 use crate::limits::Limits;
 use models::{FrameModel, Models, NoModels, Shown, Task};
 use names::Names;
@@ -38,6 +40,8 @@ struct Step {
     text: Arc<str>,
     name: &'static str,
     stage: Box<dyn Stage>,
+    /// Its place in the pipeline.
+    index: usize,
     /// The model that it shows the frame to before it has its turn, and which of the frames.
     asks: Option<Asks>,
 }
@@ -305,7 +309,12 @@ impl Pipeline {
 }
 
 impl Step {
-    fn new(spec: &StageSpec, every: Option<&StageSpec>, models: &dyn Models) -> Result<Self, Error> {
+    fn new(
+        index: usize,
+        spec: &StageSpec,
+        every: Option<&StageSpec>,
+        models: &dyn Models,
+    ) -> Result<Self, Error> {
         let stage = (spec.kind.build)(&spec.args)?;
         let asks = stage.asks().map(|(name, task)| {
             let every =
@@ -317,7 +326,7 @@ impl Step {
             let reason = format!("a stage that runs a model must follow, and `{}` is none", spec.kind.name);
             return Err(Error::Stage { stage: stages::EVERY, reason });
         }
-        Ok(Step { text: text.into(), name: spec.kind.name, stage, asks })
+        Ok(Step { text: text.into(), name: spec.kind.name, stage, index, asks })
     }
 
     /// What a model says of a frame is kept for those after it, which have to come in order for that.
@@ -331,7 +340,7 @@ impl Step {
 
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
         let worker = self.stage.worker()?;
-        Ok(if self.carries() { Box::new(Carried { worker, last: None }) } else { worker })
+        Ok(if self.carries() { Box::new(Carried { worker, stage: self.index, last: None }) } else { worker })
     }
 
     fn output_size(&self, input: Size) -> Result<Size, Error> {
@@ -357,16 +366,29 @@ impl Step {
 /// A worker that goes by what the model said last, where it was not asked.
 struct Carried {
     worker: Box<dyn StageWorker>,
+    /// Its place in the pipeline.
+    stage: usize,
     last: Option<Arc<Answer>>,
 }
 
 impl StageWorker for Carried {
     fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error> {
-        match &frame.answer {
-            Some(answer) => self.last = Some(Arc::clone(answer)),
-            None => frame.answer.clone_from(&self.last),
+        let when = match &frame.answer {
+            Some(answer) => {
+                self.last = Some(Arc::clone(answer));
+                When::Now
+            }
+            None => {
+                frame.answer.clone_from(&self.last);
+                When::Earlier
+            }
+        };
+        let before = frame.findings.detections.len();
+        self.worker.apply(frame, scratch)?;
+        for (number, found) in frame.findings.detections.iter_mut().skip(before).enumerate() {
+            found.sighting = Some(Sighting { key: Key { stage: self.stage, number }, when });
         }
-        self.worker.apply(frame, scratch)
+        Ok(())
     }
 }
 
@@ -378,7 +400,7 @@ fn steps(specs: &[StageSpec], models: &dyn Models) -> Result<Vec<Step>, Error> {
         if spec.kind.name == stages::EVERY && every.is_none() {
             every = Some(spec);
         } else {
-            steps.push(Step::new(spec, every.take(), models)?);
+            steps.push(Step::new(steps.len(), spec, every.take(), models)?);
         }
     }
     match every {

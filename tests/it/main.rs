@@ -17,6 +17,7 @@ mod loading;
 mod lookers;
 mod looking;
 mod looking_change;
+mod looking_every;
 mod looking_limits;
 mod looking_stages;
 mod masks;
