@@ -79,6 +79,14 @@ impl std::fmt::Debug for Idle {
 /// What does the work of one segment: one worker for each of its stages.
 pub struct Workers(Vec<Box<dyn StageWorker>>);
 
+impl Workers {
+    /// Whether the model before this segment has to look at the next frame, although that is not one of those that it
+    /// is shown: of those before it nothing was said.
+    pub fn want_look(&self) -> bool {
+        self.0.first().is_some_and(|worker| worker.wants_look())
+    }
+}
+
 /// A frame on its way through a segment, and what it needs there.
 pub struct Passage<'a> {
     /// The frame.
@@ -389,6 +397,10 @@ impl StageWorker for Carried {
             found.sighting = Some(Sighting { key: Key { stage: self.stage, number }, when });
         }
         Ok(())
+    }
+
+    fn wants_look(&self) -> bool {
+        self.last.is_none()
     }
 }
 

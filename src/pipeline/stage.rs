@@ -125,6 +125,12 @@ pub enum Original {
 pub trait StageWorker: Send {
     /// Changes the frame. `scratch` is memory of the thread: its contents mean nothing before or after.
     fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error>;
+
+    /// Whether it can do nothing with a frame that its model does not look at, even if that is not to look at every
+    /// frame.
+    fn wants_look(&self) -> bool {
+        false
+    }
 }
 
 /// A worker from a closure on the frame.
