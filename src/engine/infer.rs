@@ -239,7 +239,7 @@ impl Way<'_> {
         let Ready { inputs, rows, geometry, credit } = ready;
         let done = self.version.infer(inputs, rows, treatment, &credit).await?;
         let begin = Instant::now();
-        let outputs = self.finish(done.outputs, asked, geometry).await?;
+        let outputs = self.finish(done.outputs, asked, geometry, &credit).await?;
         let compute = Compute { input, infer: done.ran, output: begin.elapsed() };
         let total = self.began.elapsed();
         self.version.statistics().succeeded(Success { rows, queue: done.queued, compute, total });
@@ -302,6 +302,7 @@ impl Way<'_> {
         outputs: Vec<Tensor>,
         mut asked: Vec<Asked>,
         geometry: Vec<Geometry>,
+        credit: &Arc<Credit>,
     ) -> Result<Vec<(String, Tensor)>, Error> {
         if asked.is_empty() {
             let listed = self.version.listed().outputs.iter();
@@ -319,7 +320,10 @@ impl Way<'_> {
             return Ok(plain);
         }
         let settings = Arc::clone(self.version.settings());
+        // As long as the job is in the queue of the pool, which has a place for each credit and no more.
+        let held = Arc::clone(credit);
         let job = self.engine.pool.submit(move |bench, _| {
+            let _held = held;
             let make = |asked: Asked| {
                 let made = made(&settings, &outputs, &asked, &geometry, bench)?;
                 Ok((asked.name, made))

@@ -19,7 +19,7 @@ use super::reply::Reply;
 use crate::error::Error;
 use crate::exec::pool::{Submitted, Wanted};
 use crate::frame::{Codec, Encoded, Findings, Frame, Identity, Size, Workbench};
-use crate::limits::Credit;
+use crate::limits::{Credit, WhenFull};
 use crate::pipeline::models::{Asker, Seen, Shown};
 use crate::pipeline::{Every, Passage, Pipeline, StepTime, Workers};
 
@@ -75,6 +75,8 @@ pub struct Lane {
     seen: Vec<SegmentSeen>,
     /// Among all streams and requests of the engine.
     number: u64,
+    /// What becomes of a frame where a model lets no more wait.
+    when_full: WhenFull,
     /// Jobs that this stream may have in the pool's queue, so that it fills it with its own no further than it
     /// takes to keep all threads busy.
     jobs: Arc<Semaphore>,
@@ -113,7 +115,12 @@ impl Lane {
         let seen = (0..pipeline.segments()).map(|_| SegmentSeen::default()).collect();
         let jobs = Arc::new(Semaphore::new(engine.threads() + 1));
         let number = engine.number_lane();
-        Lane { engine, pipeline, reply, seen, number, jobs }
+        Lane { engine, pipeline, reply, seen, number, when_full: WhenFull::default(), jobs }
+    }
+
+    /// Says what becomes of a frame where a model lets no more wait.
+    pub fn when_full(self, when_full: WhenFull) -> Self {
+        Lane { when_full, ..self }
     }
 
     /// The pipeline that the next frame goes through.
@@ -170,6 +177,7 @@ impl Lane {
             jobs: Arc::clone(&self.jobs),
             deadline: None,
             stream: self.number,
+            when_full: self.when_full,
         };
         Begun::Work(Box::new(FrameWork {
             way,
@@ -207,6 +215,7 @@ struct Way {
     /// When it is not wanted any more, if no thread has taken it by then.
     deadline: Option<Instant>,
     stream: u64,
+    when_full: WhenFull,
 }
 
 /// What goes from thread to thread.
@@ -348,8 +357,8 @@ impl Way {
     /// Has a model look at what was prepared for it, if anything was.
     async fn ask(&self, progress: &mut Progress) -> Result<Option<Looked>, Error> {
         let Some((shown, took)) = progress.shown.take() else { return Ok(None) };
-        let credit = Arc::clone(&progress.credit);
-        let asker = Asker { stream: self.stream, deadline: self.deadline, credit };
+        let Way { deadline, stream, when_full, .. } = *self;
+        let asker = Asker { stream, deadline, when_full, credit: Arc::clone(&progress.credit) };
         let seen = shown.ask(asker).await?;
         let took = took + seen.ran;
         Ok(Some((seen, took)))

@@ -158,8 +158,9 @@ impl Shown for Prepared {
         let Prepared { fitting, tensor, geometry, took } = *self;
         let began = Instant::now();
         Box::pin(async move {
-            let Asker { stream, deadline, credit } = asker;
-            let treatment = Treatment { deadline, stream: Some(stream), ..Treatment::default() };
+            let Asker { stream, deadline, when_full, credit } = asker;
+            let stream = Some(stream);
+            let treatment = Treatment { deadline, stream, when_full, ..Treatment::default() };
             let mut inputs = vec![None; fitting.version.settings().signature.inputs.len()];
             inputs[fitting.pictures()?.input] = Some(tensor);
             let done = fitting.version.infer(inputs, 1, treatment, &credit).await.inspect_err(|_| {

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::exec::batch::Policy;
 use crate::exec::courier::Courier;
 use crate::exec::line::{Line, Request};
-use crate::limits::Credit;
+use crate::limits::{Credit, WhenFull};
 use crate::proto::inference::ModelConfig;
 
 /// A version that is loaded and warm. When nobody has it any more its threads finish what waits, and end.
@@ -45,6 +45,8 @@ pub struct Treatment {
     pub deadline: Option<Instant>,
     /// The stream that it is of: all of a stream's requests together have no more than its share of the model.
     pub stream: Option<u64>,
+    /// What becomes of it where no more may wait.
+    pub when_full: WhenFull,
 }
 
 /// Where a version lies.
@@ -148,10 +150,10 @@ impl Version {
             dims.get(1..).unwrap_or_default().to_vec()
         };
         let kind: Kind = inputs.iter().map(|input| input.as_ref().map(shape)).collect();
-        let Treatment { priority, timeout, deadline, stream } = treatment;
+        let Treatment { priority, timeout, deadline, stream, when_full } = treatment;
         let input = Work { inputs, rows, _credit: Arc::clone(credit) };
         let request = Request { input, rows, kind, level: priority, timeout, deadline, stream };
-        self.requests.send(request)?.wait().await
+        self.requests.enter(request, when_full).await?.wait().await
     }
 
     /// Its model's settings.

@@ -19,6 +19,7 @@ mod looking;
 mod looking_change;
 mod looking_every;
 mod looking_limits;
+mod looking_room;
 mod looking_stages;
 mod masks;
 mod pictures;
