@@ -66,7 +66,7 @@ impl Serialize for Label {
     }
 }
 
-/// A thing found at a place: an upright box, in pixels of the picture that the stage saw.
+/// A thing found at a place: an upright box, in pixels of the frame's picture as it is now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Detection {
     /// Left edge.

@@ -22,6 +22,7 @@ use crate::frame::{Answer, Frame, Image, Need, Sighting, Size, When};
 use crate::limits::Limits;
 use models::{FrameModel, Models, NoModels, Shown, Task};
 use names::Names;
+use placement::Placement;
 use spec::StageSpec;
 use stage::{Colors, Original, Stage, StageWorker};
 
@@ -301,9 +302,13 @@ impl Pipeline {
             }
             let begin = Instant::now();
             // Of a stage that had a model look: the model may be gone since, and its answer still counts.
-            let size = step.stage.output_size(frame.image.size())?;
+            let came = frame.image.size();
+            let size = step.stage.output_size(came)?;
             self.limits.check_pixels(step.name, size.width, size.height)?;
             worker.apply(frame, scratch)?;
+            if let Some(placement) = step.placement(came, frame.image.size()) {
+                placement.place_all(&mut frame.findings, frame.image.size());
+            }
             if step.asks.is_some() {
                 // How large a picture is that comes of a model is known only now.
                 let Size { width, height } = frame.image.size();
@@ -357,6 +362,14 @@ impl Step {
             _ => input,
         };
         self.stage.output_size(size)
+    }
+
+    /// Where the points of a picture of this size came to lie in the one that was made of it.
+    fn placement(&self, came: Size, made: Size) -> Option<Placement> {
+        let styled = matches!(self.asks, Some(Asks { task: Task::Picture, .. })) && came != made;
+        let scale = |to: u32, from: u32| f64::from(to) / f64::from(from);
+        let scaled = || Placement::scaled(scale(made.width, came.width), scale(made.height, came.height));
+        self.stage.placement(came).or_else(|| styled.then(scaled))
     }
 
     fn kept_bytes(&self, input: Size) -> Result<u64, Error> {

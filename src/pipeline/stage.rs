@@ -6,6 +6,7 @@ use opencv::core::Mat;
 
 use super::models::Task;
 use super::param::{Args, Param};
+use super::placement::Placement;
 use crate::error::Error;
 use crate::frame::{Frame, Size};
 
@@ -62,6 +63,14 @@ pub trait Stage: Send + Sync + Debug {
     /// before any memory is.
     fn output_size(&self, input: Size) -> Result<Size, Error> {
         Ok(input)
+    }
+
+    /// For a stage that changes size or shape: where the points of a picture of this size come to lie. What was found
+    /// before it is moved there behind the worker, and left out where it shows no more. `None`: all stays in its place,
+    /// or the worker sees to it.
+    fn placement(&self, input: Size) -> Option<Placement> {
+        let _ = input;
+        None
     }
 
     /// Bytes that a stateful stage keeps from frame to frame, for pictures of this size.

@@ -24,6 +24,7 @@ mod looking_stages;
 mod masks;
 mod pictures;
 mod pipeline_text;
+mod placements;
 mod program;
 mod programs;
 mod programs_infer;
