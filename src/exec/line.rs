@@ -70,6 +70,9 @@ pub struct Answer<I, O> {
     left: Arc<Notify>,
 }
 
+/// What became of a request that looked for a place.
+type Placed<I, O, K> = Result<Answer<I, O>, NoRoom<I, K>>;
+
 /// A request for which there is no place, and how many have one.
 struct NoRoom<I, K> {
     request: Request<I, K>,
@@ -120,7 +123,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         }
     }
 
-    fn try_send(&self, request: Request<I, K>) -> Result<Result<Answer<I, O>, NoRoom<I, K>>, Error> {
+    fn try_send(&self, request: Request<I, K>) -> Result<Placed<I, O, K>, Error> {
         let mut state = self.state();
         if let Some(closed) = &state.closed {
             return Err(closed.clone());

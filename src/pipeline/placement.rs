@@ -89,7 +89,7 @@ mod tests {
 
     fn placed(placement: Placement, mut thing: Detection) -> Option<([f32; 4], Vec<f32>)> {
         let left = placement.place(&mut thing, PICTURE);
-        left.then(|| ([thing.x, thing.y, thing.width, thing.height], thing.points))
+        left.then_some(([thing.x, thing.y, thing.width, thing.height], thing.points))
     }
 
     #[test]
