@@ -15,7 +15,8 @@ pub const KIND: StageKind = StageKind {
         "frames",
         Range::Integer(1, 1000),
         "How many frames one answer of the model is for.",
-    )],
+    )
+    .keeping_state()],
     example: "every=5 | detect=faces",
     build,
 };
