@@ -172,14 +172,17 @@ impl Engine {
     }
 
     /// All models and versions that are known, and the named pipelines; or only those that are ready.
-    pub async fn index(&self, only_ready: bool) -> Vec<IndexEntry> {
+    pub async fn index(self: &Arc<Self>, only_ready: bool) -> Vec<IndexEntry> {
         let mut entries = self.models.index(only_ready).await;
-        entries.extend(self.piped.keys().map(|name| IndexEntry {
-            name: name.clone(),
-            version: Some(1),
-            state: Some(State::Ready),
-            reason: String::new(),
-        }));
+        for piped in self.piped.values() {
+            let (state, reason) = match self.check_piped(piped).await {
+                Ok(()) => (State::Ready, String::new()),
+                Err(_) if only_ready => continue,
+                Err(error) => (State::Unavailable, error.to_string()),
+            };
+            let name = piped.name().to_owned();
+            entries.push(IndexEntry { name, version: Some(1), state: Some(state), reason });
+        }
         entries
     }
 
