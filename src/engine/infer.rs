@@ -181,14 +181,17 @@ impl Engine {
     }
 
     /// All models and versions that are known, and the named pipelines; or only those that are ready.
-    pub async fn index(&self, only_ready: bool) -> Vec<IndexEntry> {
+    pub async fn index(self: &Arc<Self>, only_ready: bool) -> Vec<IndexEntry> {
         let mut entries = self.models.index(only_ready).await;
-        entries.extend(self.piped.keys().map(|name| IndexEntry {
-            name: name.clone(),
-            version: Some(1),
-            state: Some(State::Ready),
-            reason: String::new(),
-        }));
+        for piped in self.piped.values() {
+            let (state, reason) = match self.check_piped(piped).await {
+                Ok(()) => (State::Ready, String::new()),
+                Err(_) if only_ready => continue,
+                Err(error) => (State::Unavailable, error.to_string()),
+            };
+            let name = piped.name().to_owned();
+            entries.push(IndexEntry { name, version: Some(1), state: Some(state), reason });
+        }
         entries
     }
 
@@ -260,7 +263,7 @@ impl Way<'_> {
                 let output = |(asked, index): (Asked, usize)| (asked.name, done.outputs[index].clone());
                 asked.into_iter().zip(plain).map(output).collect()
             }
-            None => self.finish(done.outputs, asked, geometry).await?,
+            None => self.finish(done.outputs, asked, geometry, &credit).await?,
         };
         let (input, output) = (input + done.fetched, begin.elapsed() + done.put);
         let compute = Compute { input, infer: done.ran, output };
@@ -343,9 +346,13 @@ impl Way<'_> {
         outputs: Vec<Kept>,
         asked: Vec<Asked>,
         geometry: Vec<Geometry>,
+        credit: &Arc<Credit>,
     ) -> Result<Vec<(String, Kept)>, Error> {
         let settings = Arc::clone(self.version.settings());
+        // As long as the job is in the queue of the pool, which has a place for each credit and no more.
+        let held = Arc::clone(credit);
         let job = self.engine.pool.submit(move |bench, _| {
+            let _held = held;
             let outputs: Vec<Tensor> = outputs.into_iter().map(Kept::fetch).collect::<Result<_, _>>()?;
             let make = |asked: Asked| {
                 let made = made(&settings, &outputs, &asked, &geometry, bench)?;

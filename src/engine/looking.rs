@@ -1,6 +1,6 @@
 //! Models that look at the frames of streams: what a pipeline's stages want of the registry's models.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use opencv::core::Mat;
@@ -24,6 +24,13 @@ struct Looker {
     registry: Arc<Registry>,
     name: String,
     task: Task,
+    last: RwLock<Option<Found>>,
+}
+
+/// A version that fitted when it was looked for, and how often something had changed in the registry before.
+struct Found {
+    changes: u64,
+    version: Weak<Version>,
 }
 
 /// A version that gives what is wanted.
@@ -42,7 +49,7 @@ struct Prepared {
 
 impl Models for Lookers {
     fn find(&self, name: &str, task: Task) -> Arc<dyn FrameModel> {
-        Arc::new(Looker { registry: Arc::clone(&self.0), name: name.into(), task })
+        Arc::new(Looker { registry: Arc::clone(&self.0), name: name.into(), task, last: RwLock::default() })
     }
 }
 
@@ -53,7 +60,26 @@ impl std::fmt::Debug for Looker {
 }
 
 impl Looker {
+    /// The version that is ready now. Every frame asks several times, and finds the same one until something changes.
     fn fitting(&self) -> Result<Fitting, Error> {
+        let changes = self.registry.changes();
+        if let Some(version) = self.last(changes) {
+            return Ok(Fitting { version, task: self.task });
+        }
+        let fitting = self.find()?;
+        let found = Found { changes, version: Arc::downgrade(&fitting.version) };
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        Ok(fitting)
+    }
+
+    /// The version that was found last, if nothing has changed since.
+    fn last(&self, changes: u64) -> Option<Arc<Version>> {
+        let last = self.last.read().unwrap_or_else(PoisonError::into_inner);
+        let version = last.as_ref().filter(|found| found.changes == changes)?.version.upgrade()?;
+        version.condition().is_ok().then_some(version)
+    }
+
+    fn find(&self) -> Result<Fitting, Error> {
         let fitting = Fitting { version: self.registry.find(&self.name, None)?, task: self.task };
         let pictures = fitting.pictures()?;
         let refuse = |reason: String| Err(Error::ModelUnfit { model: self.name.clone(), reason });
@@ -159,8 +185,9 @@ impl Shown for Prepared {
         let Prepared { fitting, tensor, geometry, took } = *self;
         let began = Instant::now();
         Box::pin(async move {
-            let Asker { stream, deadline, credit } = asker;
-            let treatment = Treatment { deadline, stream: Some(stream), ..Treatment::default() };
+            let Asker { stream, deadline, when_full, credit } = asker;
+            let stream = Some(stream);
+            let treatment = Treatment { deadline, stream, when_full, ..Treatment::default() };
             let mut inputs = vec![None; fitting.version.settings().signature.inputs.len()];
             inputs[fitting.pictures()?.input] = Some(Kept::Here(tensor));
             let work = Work { inputs, rows: 1, places: Vec::new(), span: Span::current(), credit };

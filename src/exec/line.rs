@@ -4,15 +4,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::batch::{Entry, Full, Policy, Queue, TimeoutAction, Turn, Wanted};
 use super::courier::Courier;
 use crate::error::Error;
+use crate::limits::WhenFull;
 
 /// Requests of type `I` to be answered with an `O`. Those with an equal `K` can be answered together.
 pub struct Line<I, O, K> {
     state: Mutex<State<I, O, K>>,
+    /// A place was left, and one of those who wait for one may have it.
+    left: Arc<Notify>,
     courier: Courier,
 }
 
@@ -66,6 +69,17 @@ pub struct Answer<I, O> {
     slot: Arc<Slot<I, O>>,
     answer: oneshot::Receiver<Result<O, Error>>,
     refused_at: Option<Instant>,
+    left: Arc<Notify>,
+}
+
+/// What became of a request that looked for a place.
+type Placed<I, O, K> = Result<Answer<I, O>, NoRoom<I, K>>;
+
+/// A request for which there is no place, and how many have one.
+struct NoRoom<I, K> {
+    request: Request<I, K>,
+    count: usize,
+    max: usize,
 }
 
 impl<I, O> Wanted for Arc<Slot<I, O>> {
@@ -84,19 +98,47 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
     /// An empty line, whose answers this courier brings.
     pub fn new(policy: Policy, courier: Courier) -> Self {
         let state = State { queue: Queue::new(policy), closed: None, idle: Vec::new() };
-        Line { state: Mutex::new(state), courier }
+        Line { state: Mutex::new(state), left: Arc::default(), courier }
     }
 
     /// Lets a request wait.
     pub fn send(&self, request: Request<I, K>) -> Result<Answer<I, O>, Error> {
-        let came = Instant::now();
-        let (sender, answer) = oneshot::channel();
-        let Request { input, rows, kind, level, timeout, deadline, stream } = request;
-        let slot = Arc::new(Slot(Mutex::new(Some(Held { input, came, answer: sender }))));
+        self.try_send(request)?.map_err(|NoRoom { count, max, .. }| Error::QueueFull { count, max })
+    }
+
+    /// The same, but where there is no place for it, it waits for one, or does not. How long it may wait for its turn
+    /// is counted from when it has one. Who waits for a place has the model's own priority.
+    pub async fn enter(&self, request: Request<I, K>, when_full: WhenFull) -> Result<Answer<I, O>, Error> {
+        if when_full == WhenFull::Refuse {
+            return self.send(request);
+        }
+        let mut request = Request { level: 0, ..request };
+        loop {
+            // Before there is a look at the line, so that a place that is left meanwhile is not missed.
+            let mut left = std::pin::pin!(self.left.notified());
+            left.as_mut().enable();
+            request = match self.try_send(request)? {
+                Ok(answer) => return Ok(answer),
+                Err(NoRoom { request, .. }) => request,
+            };
+            left.await;
+        }
+    }
+
+    fn try_send(&self, request: Request<I, K>) -> Result<Placed<I, O, K>, Error> {
         let mut state = self.state();
         if let Some(closed) = &state.closed {
             return Err(closed.clone());
         }
+        if let Err(Full(count)) = state.queue.make_room(request.level) {
+            let policy = state.queue.policy();
+            let max = policy.queue(policy.level(request.level)).max_size;
+            return Ok(Err(NoRoom { request, count, max }));
+        }
+        let came = Instant::now();
+        let (sender, answer) = oneshot::channel();
+        let Request { input, rows, kind, level, timeout, deadline, stream } = request;
+        let slot = Arc::new(Slot(Mutex::new(Some(Held { input, came, answer: sender }))));
         let policy = state.queue.policy();
         let level = policy.level(level);
         let rejects = policy.queue(level).action == TimeoutAction::Reject;
@@ -108,7 +150,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let idle = state.idle.pop();
         drop(state);
         idle.iter().for_each(Thread::unpark);
-        Ok(Answer { slot, answer, refused_at })
+        Ok(Ok(Answer { slot, answer, refused_at, left: Arc::clone(&self.left) }))
     }
 
     /// Waits until there is work, and takes what is to be worked on together. `None` once the line is closed and
@@ -118,6 +160,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         loop {
             let closed = state.closed.is_some();
             let next = state.queue.next(Instant::now(), closed);
+            (0..state.queue.take_freed()).for_each(|_| self.left.notify_one());
             for slot in next.expired {
                 slot.refuse(Error::QueueTimeout);
             }
@@ -154,6 +197,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let idle = std::mem::take(&mut state.idle);
         drop(state);
         idle.iter().for_each(Thread::unpark);
+        self.left.notify_waiters();
     }
 
     /// Takes no more requests, and answers those that wait with this error, too.
@@ -167,6 +211,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
             slot.refuse(why.clone());
         }
         idle.iter().for_each(Thread::unpark);
+        self.left.notify_waiters();
     }
 
     /// Waits until something has changed, as `park` does.
@@ -222,7 +267,10 @@ impl<I, O> Answer<I, O> {
             tokio::select! {
                 biased;
                 answer = &mut self.answer => return Self::answered(answer),
-                () = tokio::time::sleep_until(refused_at.into()) => self.slot.refuse(Error::QueueTimeout),
+                () = tokio::time::sleep_until(refused_at.into()) => {
+                    self.slot.refuse(Error::QueueTimeout);
+                    self.left.notify_one();
+                }
             }
         }
         Self::answered((&mut self.answer).await)
@@ -236,7 +284,9 @@ impl<I, O> Answer<I, O> {
 
 impl<I, O> Drop for Answer<I, O> {
     fn drop(&mut self) {
-        self.slot.held().take();
+        if self.slot.held().take().is_some() {
+            self.left.notify_one();
+        }
     }
 }
 
@@ -319,6 +369,61 @@ mod tests {
             job.answer(Ok(7));
         };
         assert_eq!(tokio::join!(taken.wait(), answered).0, Ok(7));
+    }
+
+    /// A line in which no more than so many wait.
+    fn bounded(max_size: usize) -> Numbers {
+        let mut policy = Policy::eager(1);
+        policy.queue.max_size = max_size;
+        Line::new(policy, Courier::default())
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_has_one_that_is_left() {
+        let line = bounded(1);
+        let first = line.send(request(1)).unwrap();
+        assert!(matches!(line.send(request(2)).err(), Some(Error::QueueFull { count: 1, max: 1 })));
+        let mut second = std::pin::pin!(line.enter(request(2), WhenFull::Wait));
+        let mut third = std::pin::pin!(line.enter(request(3), WhenFull::Wait));
+        assert!(
+            futures_util::poll!(&mut second).is_pending() && futures_util::poll!(&mut third).is_pending()
+        );
+        assert_eq!(inputs(&line.next().unwrap()), [1]);
+        let second = second.await.unwrap();
+        assert!(futures_util::poll!(&mut third).is_pending());
+        // One that is given up leaves its place, too.
+        drop(second);
+        let third = third.await.unwrap();
+        assert_eq!(inputs(&line.next().unwrap()), [3]);
+        drop((first, third));
+    }
+
+    #[tokio::test]
+    async fn a_place_that_its_finder_does_not_want_any_more_is_for_the_next() {
+        let line = bounded(1);
+        let _first = line.send(request(1)).unwrap();
+        let mut last = std::pin::pin!(line.enter(request(3), WhenFull::Wait));
+        {
+            let mut gone = std::pin::pin!(line.enter(request(2), WhenFull::Wait));
+            assert!(
+                futures_util::poll!(&mut gone).is_pending() && futures_util::poll!(&mut last).is_pending()
+            );
+            line.next().unwrap();
+        }
+        let _last = last.await.unwrap();
+        assert_eq!(inputs(&line.next().unwrap()), [3]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_in_a_line_that_ends_is_told() {
+        for end in [Numbers::close, Numbers::fail] {
+            let line = bounded(1);
+            let _first = line.send(request(1)).unwrap();
+            let mut second = std::pin::pin!(line.enter(request(2), WhenFull::Wait));
+            assert!(futures_util::poll!(&mut second).is_pending());
+            end(&line, Error::Cancelled);
+            assert_eq!(second.await.err(), Some(Error::Cancelled));
+        }
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::exec::batch::Policy;
 use crate::exec::courier::Courier;
 use crate::exec::line::{Line, Request};
+use crate::limits::WhenFull;
 use crate::proto::inference::ModelConfig;
 use crate::tensor::Kept;
 
@@ -46,6 +47,8 @@ pub struct Treatment {
     pub deadline: Option<Instant>,
     /// The stream that it is of: all of a stream's requests together have no more than its share of the model.
     pub stream: Option<u64>,
+    /// What becomes of it where no more may wait.
+    pub when_full: WhenFull,
 }
 
 /// Where a version lies.
@@ -140,10 +143,10 @@ impl Version {
     pub async fn infer(&self, work: Work, treatment: Treatment) -> Result<Done, Error> {
         let shape = |tensor: &Kept| tensor.shape().dims().get(1..).unwrap_or_default().to_vec();
         let kind: Kind = work.inputs.iter().map(|input| input.as_ref().map(shape)).collect();
-        let Treatment { priority, timeout, deadline, stream } = treatment;
+        let Treatment { priority, timeout, deadline, stream, when_full } = treatment;
         let (rows, input) = (work.rows, work);
         let request = Request { input, rows, kind, level: priority, timeout, deadline, stream };
-        self.requests.send(request)?.wait().await
+        self.requests.enter(request, when_full).await?.wait().await
     }
 
     /// Its model's settings.

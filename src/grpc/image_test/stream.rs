@@ -15,10 +15,10 @@ use crate::error::Error;
 use crate::frame::{Encoded, Identity};
 use crate::grpc::layer::CallContext;
 use crate::grpc::status;
-use crate::limits::{Budget, Credit, Share};
+use crate::limits::{Budget, Credit, Share, WhenFull};
 use crate::pipeline::{Memory, Pipeline, spec};
 use crate::proto::{self, MsgReply, MsgRequest};
-use crate::session::{self, Admission, End, Input, Options, Outcome, Processor, Work};
+use crate::session::{self, Admission, End, Input, Options, Outcome, Pressure, Processor, Work};
 
 /// How long a stream may take up a place without saying anything.
 const FIRST_MESSAGE: Duration = Duration::from_secs(30);
@@ -224,7 +224,11 @@ impl Frames {
             options: Options { window, waiting_bytes: engine.limits().max_stream_bytes, pressure, max_fps },
             bad_frames,
         };
-        let lane = Lane::new(Arc::clone(&engine), pipeline, reply);
+        let when_full = match pressure {
+            Pressure::Lossless => WhenFull::Wait,
+            Pressure::DropOldest(_) => WhenFull::Refuse,
+        };
+        let lane = Lane::new(Arc::clone(&engine), pipeline, reply).when_full(when_full);
         let held = Budget::new(engine.limits().max_stream_bytes);
         Ok(Frames { engine, call: call.clone(), held, lane, terms })
     }
