@@ -10,14 +10,14 @@ use super::piped::PipedModel;
 use crate::error::{Error, ModelUnknown, RequestError};
 use crate::frame::{Encoding, Workbench};
 use crate::limits::Credit;
-use crate::model::Inputs;
 use crate::model::check::{Checked, Given};
 use crate::model::pictures::{self, Pictures};
 use crate::model::registry::{IndexEntry, State};
 use crate::model::settings::Settings;
 use crate::model::signature::Signature;
 use crate::model::statistics::{Compute, Snapshot, Success};
-use crate::model::version::{Treatment, Version};
+use crate::model::version::{Call, Treatment, Version};
+use crate::model::{Inputs, Pixels};
 use crate::pipeline::spec;
 use crate::proto::inference::ModelConfig;
 use crate::tensor::classification::{self, Ranking};
@@ -137,9 +137,19 @@ struct Way<'a> {
 struct Ready {
     inputs: Inputs,
     rows: usize,
+    /// Whether the pictures among them are still pixels.
+    are_pixels: bool,
     /// How the pictures lie in the tensors that were made of them.
     geometry: Vec<Geometry>,
     credit: Arc<Credit>,
+}
+
+/// What a model gave for a request.
+struct Gave {
+    outputs: Vec<Tensor>,
+    geometry: Vec<Geometry>,
+    /// Whether the output that is a picture came as pixels.
+    as_pixels: bool,
 }
 
 impl Engine {
@@ -236,10 +246,12 @@ impl Way<'_> {
     ) -> Result<InferReply, Error> {
         let ready = self.prepare(checked).await?;
         let input = self.began.elapsed();
-        let Ready { inputs, rows, geometry, credit } = ready;
-        let done = self.version.infer(inputs, rows, treatment, &credit).await?;
+        let Ready { inputs, rows, are_pixels, geometry, credit } = ready;
+        let pixels = Pixels { input: are_pixels, output: self.wants_pixels(&asked) };
+        let done = self.version.infer(Call { inputs, rows, pixels }, treatment, &credit).await?;
         let begin = Instant::now();
-        let outputs = self.finish(done.outputs, asked, geometry).await?;
+        let gave = Gave { outputs: done.outputs, geometry, as_pixels: pixels.output };
+        let outputs = self.finish(gave, asked).await?;
         let compute = Compute { input, infer: done.ran, output: begin.elapsed() };
         let total = self.began.elapsed();
         self.version.statistics().succeeded(Success { rows, queue: done.queued, compute, total });
@@ -259,22 +271,37 @@ impl Way<'_> {
         let outputs = signature.output_bytes(rows, bytes);
         let credit = Arc::new(self.engine.credits().try_acquire(bytes.saturating_add(outputs))?);
         let Some((pictures, encoded)) = pictures else {
-            return Ok(Ready { geometry: self.geometry(&inputs)?, inputs, rows, credit });
+            let geometry = self.geometry(&inputs)?;
+            return Ok(Ready { inputs, rows, are_pixels: false, geometry, credit });
         };
         let index = pictures.input;
         let settings = Arc::clone(self.version.settings());
         let limits = self.engine.limits().clone();
         let held = Arc::clone(&credit);
+        let are_pixels = self.version.pixels().input;
         let job = self.engine.pool.submit(move |bench, _| {
             let _held = held;
             let pictures = settings.pictures.as_ref().ok_or(Error::Cancelled)?;
-            let prepared = pictures.prepare(&encoded, &limits, bench);
+            let prepared = match are_pixels {
+                true => pictures.prepare_pixels(&encoded, &limits, bench),
+                false => pictures.prepare(&encoded, &limits, bench),
+            };
             bench.tidy();
             prepared
         });
         let (tensor, geometry) = job.await??;
         inputs[index] = Some(tensor);
-        Ok(Ready { inputs, rows, geometry, credit })
+        Ok(Ready { inputs, rows, are_pixels, geometry, credit })
+    }
+
+    /// Whether the output that is a picture is asked for as one, and not as the tensor that it is too, and the model
+    /// can give it so.
+    fn wants_pixels(&self, asked: &[Asked]) -> bool {
+        let settings = self.version.settings();
+        let picture = settings.pictures.as_ref().and_then(Pictures::picture_output);
+        let name = picture.map(|picture| settings.signature.outputs[picture.output].name.as_str());
+        self.version.pixels().output
+            && asked.iter().any(|asked| asked.codec.is_some() && Some(asked.name.as_str()) == name)
     }
 
     /// Pictures that came as a tensor: what is found in them is found there.
@@ -297,12 +324,7 @@ impl Way<'_> {
     }
 
     /// Makes of the model's outputs what was asked for.
-    async fn finish(
-        &self,
-        outputs: Vec<Tensor>,
-        mut asked: Vec<Asked>,
-        geometry: Vec<Geometry>,
-    ) -> Result<Vec<(String, Tensor)>, Error> {
+    async fn finish(&self, gave: Gave, mut asked: Vec<Asked>) -> Result<Vec<(String, Tensor)>, Error> {
         if asked.is_empty() {
             let listed = self.version.listed().outputs.iter();
             asked = listed
@@ -313,7 +335,7 @@ impl Way<'_> {
         let plain = |asked: &Asked| {
             let index =
                 names.output(&asked.name).filter(|_| asked.classification == 0 && asked.codec.is_none())?;
-            Some((asked.name.clone(), outputs[index].clone()))
+            Some((asked.name.clone(), gave.outputs[index].clone()))
         };
         if let Some(plain) = asked.iter().map(plain).collect() {
             return Ok(plain);
@@ -321,7 +343,7 @@ impl Way<'_> {
         let settings = Arc::clone(self.version.settings());
         let job = self.engine.pool.submit(move |bench, _| {
             let make = |asked: Asked| {
-                let made = made(&settings, &outputs, &asked, &geometry, bench)?;
+                let made = made(&settings, &gave, &asked, bench)?;
                 Ok((asked.name, made))
             };
             let made = asked.into_iter().map(make).collect();
@@ -347,22 +369,19 @@ pub fn version_number(text: &str) -> Result<Option<u64>, Error> {
 }
 
 /// One output as it was asked for, where it is more than the tensor that the model gave.
-fn made(
-    settings: &Settings,
-    outputs: &[Tensor],
-    asked: &Asked,
-    geometry: &[Geometry],
-    bench: &mut Workbench,
-) -> Result<Tensor, Error> {
+fn made(settings: &Settings, gave: &Gave, asked: &Asked, bench: &mut Workbench) -> Result<Tensor, Error> {
     let Settings { signature, pictures, .. } = settings;
+    let Gave { outputs, geometry, as_pixels } = gave;
     let Some(index) = signature.output(&asked.name) else {
         let pictures =
             pictures.as_ref().ok_or_else(|| Error::Internal(format!("no output {}", asked.name)))?;
         return pictures::json(&pictures.detections(outputs, geometry)?);
     };
     let output = &outputs[index];
-    match (asked.codec, pictures) {
-        (Some(encoding), Some(pictures)) => pictures.encode(outputs, geometry, encoding, bench),
+    let picture = pictures.as_ref().and_then(Pictures::picture_output).filter(|_| *as_pixels);
+    match (asked.codec, picture, pictures) {
+        (Some(encoding), Some(picture), _) => picture.of_pixels().encode(outputs, encoding, bench),
+        (Some(encoding), None, Some(pictures)) => pictures.encode(outputs, geometry, encoding, bench),
         _ if asked.classification > 0 => {
             let ranking = Ranking {
                 best: asked.classification,

@@ -10,7 +10,7 @@ use crate::frame::{Answer, Image, Size};
 use crate::model::pictures::{self, Pictures};
 use crate::model::registry::Registry;
 use crate::model::statistics::{Compute, Success};
-use crate::model::version::{Treatment, Version};
+use crate::model::version::{Call, Treatment, Version};
 use crate::pipeline::models::{Asker, Asking, FrameModel, Models, Seen, Shown, Task};
 use crate::tensor::Tensor;
 use crate::tensor::image::{Geometry, Scratch};
@@ -112,7 +112,11 @@ impl FrameModel for Looker {
         let begin = Instant::now();
         let fitting = self.fitting()?;
         let mut memory = Scratch::with(std::mem::take(scratch));
-        let prepared = fitting.pictures()?.prepare_image(image, &mut memory);
+        let pictures = fitting.pictures()?;
+        let prepared = match fitting.version.pixels().input {
+            true => pictures.image_pixels(image, &mut memory),
+            false => pictures.prepare_image(image, &mut memory),
+        };
         *scratch = memory.into_memory();
         let (tensor, geometry) = prepared?;
         Ok(Box::new(Prepared { fitting, tensor, geometry, took: begin.elapsed() }))
@@ -134,7 +138,11 @@ impl Fitting {
         let none = || Error::Model("the model gave nothing for the picture".into());
         Ok(match (&pictures.task, self.task) {
             (Some(pictures::Task::Image(output)), _) => {
-                Answer::Picture(output.images(outputs)?.pop().ok_or_else(none)?)
+                let images = match self.version.pixels().output {
+                    true => output.of_pixels().images(outputs)?,
+                    false => output.images(outputs)?,
+                };
+                Answer::Picture(images.into_iter().next_back().ok_or_else(none)?)
             }
             (Some(pictures::Task::Detection(detector)), Task::Detections(threshold)) => {
                 let found = detector.with_threshold(threshold).detections(outputs, geometry)?;
@@ -162,7 +170,8 @@ impl Shown for Prepared {
             let treatment = Treatment { deadline, stream: Some(stream), ..Treatment::default() };
             let mut inputs = vec![None; fitting.version.settings().signature.inputs.len()];
             inputs[fitting.pictures()?.input] = Some(tensor);
-            let done = fitting.version.infer(inputs, 1, treatment, &credit).await.inspect_err(|_| {
+            let call = Call { inputs, rows: 1, pixels: fitting.version.pixels() };
+            let done = fitting.version.infer(call, treatment, &credit).await.inspect_err(|_| {
                 fitting.version.statistics().failed(took + began.elapsed());
             })?;
             let (ran, queued, outputs) = (done.ran, done.queued, done.outputs);

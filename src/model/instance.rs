@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backend::{Inputs, Model, Opened, Outputs};
+use super::backend::{Inputs, Model, Opened, Outputs, Pixels};
 use super::device::Device;
 use super::repository::Upload;
 use super::settings::Settings;
@@ -17,14 +17,20 @@ use crate::limits::Credit;
 /// Where the requests of one version wait.
 pub(super) type Requests = Line<Work, Done, Kind>;
 
-/// What requests must have in common to be run together: for each input whether it is there, and its dimensions
-/// but the first.
-pub(super) type Kind = Vec<Option<Vec<usize>>>;
+/// What requests must have in common to be run together.
+#[derive(PartialEq)]
+pub(super) struct Kind {
+    /// For each input whether it is there, and its dimensions but the first.
+    pub inputs: Vec<Option<Vec<usize>>>,
+    /// What of them is pixels: tensors of the same shape are none.
+    pub pixels: Pixels,
+}
 
 /// What a thread works on.
 pub(super) struct Work {
     pub inputs: Inputs,
     pub rows: usize,
+    pub pixels: Pixels,
     /// Room in memory, which is taken until the thread is done, even if nobody waits any more.
     pub _credit: Arc<Credit>,
 }
@@ -110,13 +116,15 @@ impl Instance {
             made.map_err(|panic| Error::Load(format!("loading it panicked: {}", panic_text(&*panic))))??;
         for warmup in &self.settings.warmup {
             for _ in 0..warmup.count {
-                self.infer(&mut *model, std::slice::from_ref(&warmup.inputs)).map_err(|fault| {
-                    let why = match fault {
-                        Fault::Refused(error) => error.to_string(),
-                        Fault::Panicked(why) => format!("it panicked: {why}"),
-                    };
-                    Error::Load(format!("warm-up `{}` failed: {why}", warmup.name))
-                })?;
+                self.infer(&mut *model, std::slice::from_ref(&warmup.inputs), Pixels::default()).map_err(
+                    |fault| {
+                        let why = match fault {
+                            Fault::Refused(error) => error.to_string(),
+                            Fault::Panicked(why) => format!("it panicked: {why}"),
+                        };
+                        Error::Load(format!("warm-up `{}` failed: {why}", warmup.name))
+                    },
+                )?;
             }
         }
         Ok(model)
@@ -151,6 +159,8 @@ impl Instance {
     fn run(&self, model: &mut dyn Model, jobs: Vec<Job<Work, Done>>) -> Result<(), String> {
         let taken = Instant::now();
         let rows = jobs.iter().map(|job| job.input.rows).sum();
+        // The same for all that are run together.
+        let pixels = jobs.first().map(|job| job.input.pixels).unwrap_or_default();
         let mut inputs = Vec::with_capacity(jobs.len());
         let mut asked = Vec::with_capacity(jobs.len());
         for mut job in jobs {
@@ -158,7 +168,7 @@ impl Instance {
             asked.push(job);
         }
         let begin = Instant::now();
-        match self.infer(model, &inputs) {
+        match self.infer(model, &inputs, pixels) {
             Ok(outputs) => {
                 let ran = begin.elapsed();
                 for (job, outputs) in asked.into_iter().zip(outputs) {
@@ -194,8 +204,12 @@ impl Instance {
         }
     }
 
-    fn infer(&self, model: &mut dyn Model, batch: &[Inputs]) -> Result<Vec<Outputs>, Fault> {
-        let outputs = catch_unwind(AssertUnwindSafe(|| model.infer(batch)))
+    fn infer(&self, model: &mut dyn Model, batch: &[Inputs], pixels: Pixels) -> Result<Vec<Outputs>, Fault> {
+        let infer = || match pixels {
+            Pixels { input: false, output: false } => model.infer(batch),
+            pixels => model.infer_pixels(batch, pixels),
+        };
+        let outputs = catch_unwind(AssertUnwindSafe(infer))
             .map_err(|panic| Fault::Panicked(panic_text(&*panic).to_owned()))?
             .map_err(Fault::Refused)?;
         let expected = self.settings.signature.outputs.len();

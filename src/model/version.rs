@@ -5,10 +5,11 @@ use std::sync::{Arc, mpsc};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backends, Inputs};
+use super::backend::{Backends, Inputs, Opened, Pixels};
 use super::check::Check;
 use super::device::Device;
 use super::instance::{Condition, Done, Instance, Kind, Open, Requests, Work};
+use super::pictures::Converts;
 use super::repository::Upload;
 use super::settings::{Instances, Place, Settings};
 use super::signature::Signature;
@@ -20,6 +21,11 @@ use crate::exec::line::{Line, Request};
 use crate::limits::Credit;
 use crate::proto::inference::ModelConfig;
 
+/// Instances of a model on each GPU, where the configuration does not say how many. While one computes, pictures and
+/// results of the other go up and down: each has a stream of its own, and they share the weights. One alone would leave
+/// the GPU idle for as long as they take, and a third finds nothing to do.
+const GPU_INSTANCES: usize = 2;
+
 /// A version that is loaded and warm. When nobody has it any more its threads finish what waits, and end.
 pub struct Version {
     settings: Arc<Settings>,
@@ -28,10 +34,23 @@ pub struct Version {
     condition: Arc<Condition>,
     statistics: Arc<Statistics>,
     instances: Vec<Device>,
+    /// What of a request may be.
+    pixels: Pixels,
     /// What clients see: the model's signature, and the outputs that are made of its own.
     listed: Signature,
     /// The model's configuration, with what is true of this version.
     config: ModelConfig,
+}
+
+/// What a version is to be run on.
+#[derive(Debug)]
+pub struct Call {
+    /// The inputs, which were checked.
+    pub inputs: Inputs,
+    /// How many rows of a batch they are; 1 where there are no batches.
+    pub rows: usize,
+    /// What of it is pixels, as far as the version [takes](Version::pixels) and gives them.
+    pub pixels: Pixels,
 }
 
 /// How a request wants to be treated.
@@ -107,6 +126,7 @@ impl Version {
             condition: Arc::clone(&like.condition),
             statistics,
             instances: instances.clone(),
+            pixels: pixels(&settings, &instances, &*like.opened),
             listed: settings.listed(),
             config: settings.listed_config(&instances),
             settings,
@@ -136,20 +156,15 @@ impl Version {
     }
 
     /// Runs a request that was checked, together with others that wait.
-    pub async fn infer(
-        &self,
-        inputs: Inputs,
-        rows: usize,
-        treatment: Treatment,
-        credit: &Arc<Credit>,
-    ) -> Result<Done, Error> {
+    pub async fn infer(&self, call: Call, treatment: Treatment, credit: &Arc<Credit>) -> Result<Done, Error> {
+        let Call { inputs, rows, pixels } = call;
         let shape = |tensor: &crate::tensor::Tensor| {
             let dims = tensor.shape().dims();
             dims.get(1..).unwrap_or_default().to_vec()
         };
-        let kind: Kind = inputs.iter().map(|input| input.as_ref().map(shape)).collect();
+        let kind = Kind { inputs: inputs.iter().map(|input| input.as_ref().map(shape)).collect(), pixels };
         let Treatment { priority, timeout, deadline, stream } = treatment;
-        let input = Work { inputs, rows, _credit: Arc::clone(credit) };
+        let input = Work { inputs, rows, pixels, _credit: Arc::clone(credit) };
         let request = Request { input, rows, kind, level: priority, timeout, deadline, stream };
         self.requests.send(request)?.wait().await
     }
@@ -189,6 +204,11 @@ impl Version {
         &self.instances
     }
 
+    /// What of a request it takes and gives as pixels, and not as tensors.
+    pub fn pixels(&self) -> Pixels {
+        self.pixels
+    }
+
     /// What requests for it are checked against.
     pub fn check(&self) -> Check<'_> {
         let Settings { name, signature, pictures, .. } = &*self.settings;
@@ -217,6 +237,31 @@ impl std::fmt::Debug for Version {
     }
 }
 
+/// What is to be pixels: all that can be, where the configuration says so, or says nothing and all instances are on
+/// GPUs. To those, fewer bytes go this way, and they convert faster than a processor does.
+fn pixels(settings: &Settings, instances: &[Device], opened: &dyn Opened) -> Pixels {
+    let Some(pictures) = &settings.pictures else { return Pixels::default() };
+    let on_gpus = instances.iter().all(|device| matches!(device, Device::Cuda(_)));
+    let usual = if on_gpus { Converts::Device } else { Converts::Host };
+    if pictures.converts.unwrap_or(usual) == Converts::Host {
+        return Pixels::default();
+    }
+    if !opened.takes_pixels() {
+        if pictures.converts.is_some() {
+            let (model, backend) = (&settings.name, &settings.backend);
+            tracing::warn!(
+                model,
+                "not used: frameserve.convert `device`: backend `{backend}` takes tensors only"
+            );
+        }
+        return Pixels::default();
+    }
+    // What has another shape inside of the model is no picture there.
+    let as_it_is = |output: usize| settings.signature.outputs[output].reshape.is_none();
+    let output = pictures.picture_output().is_some_and(|picture| as_it_is(picture.output));
+    Pixels { input: true, output }
+}
+
 impl Means {
     /// A device for each instance of a model.
     fn places(&self, settings: &Settings) -> Result<Vec<Device>, Error> {
@@ -227,7 +272,7 @@ impl Means {
             let devices = self.devices(place)?;
             let each = match count {
                 0 if devices == [Device::Cpu] => self.cpu_instances,
-                0 => 1,
+                0 => GPU_INSTANCES,
                 count => *count,
             };
             places.extend(devices.iter().flat_map(|device| std::iter::repeat_n(*device, each)));
