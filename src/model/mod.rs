@@ -7,6 +7,7 @@ pub mod device;
 mod identity;
 mod instance;
 pub mod pictures;
+mod places;
 mod precision;
 pub mod registry;
 pub mod repository;

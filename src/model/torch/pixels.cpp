@@ -21,8 +21,11 @@ at::Tensor colored(const at::Tensor &pixels, Color color) {
 
 bool is_uniform(const double *channels) { return channels[0] == channels[1] && channels[1] == channels[2]; }
 
+// Whether the tensor's values are those of the pixels, and all of them have room in its type.
 bool is_identity(const Pixels &by) {
-  return by.scale == 1 && is_uniform(by.mean) && by.mean[0] == 0 && is_uniform(by.deviation) && by.deviation[0] == 1;
+  bool centred = is_uniform(by.mean) && by.mean[0] == 0;
+  bool divided = !is_uniform(by.deviation) || by.deviation[0] != 1;
+  return by.most >= 255 && by.scale == 1 && centred && !divided;
 }
 
 // One factor and one offset, as floats.
