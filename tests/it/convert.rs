@@ -1,5 +1,5 @@
-//! Pictures that go to the device as pixels of 8 bits, through the backend alone: what the device makes of them, here the
-//! processor, is what the server's own threads make.
+//! Pictures that go to the device as pixels of 8 bits, through the backend alone: what the device makes of them, here
+//! the processor, is what the server's own threads make.
 
 use std::collections::BTreeMap;
 

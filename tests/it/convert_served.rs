@@ -1,4 +1,5 @@
-//! Sample models that get pixels of 8 bits, on streams and from unary calls: what they give is what they give for tensors.
+//! Sample models that get pixels of 8 bits, on streams and from unary calls: what they give is what they give for
+//! tensors.
 
 use std::sync::{Arc, Mutex};
 

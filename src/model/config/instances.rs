@@ -15,8 +15,8 @@ const MAX_COUNT: i32 = 64;
 /// Instances of all groups on one device.
 const MAX_TOGETHER: usize = 256;
 
-/// Fills in what a configuration may leave out: the one latest version, and one instance of a group on the CPU. How many
-/// there are of one that may run on a GPU depends on where it does.
+/// Fills in what a configuration may leave out: the one latest version, and one instance of a group on the CPU. How
+/// many there are of one that may run on a GPU depends on where it does.
 pub fn complete(config: &mut ModelConfig) {
     let policy = config.version_policy.get_or_insert_default();
     policy.policy_choice.get_or_insert(PolicyChoice::Latest(Latest { num_versions: 1 }));

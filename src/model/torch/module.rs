@@ -1,4 +1,4 @@
-//! A TorchScript module and what it gives: what makes `libtorch.cpp` safe to use.
+//! A TorchScript module and what it gives: what makes the bridge in C++ safe to use.
 
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
@@ -312,7 +312,7 @@ fn each<'a, T>(first: *const T, count: usize) -> &'a [T] {
     if first.is_null() || count == 0 {
         return &[];
     }
-    // SAFETY: libtorch.cpp gives the address of an array with its length; the callers hold what it is of.
+    // SAFETY: the bridge gives the address of an array with its length; the callers hold what it is of.
     unsafe { slice::from_raw_parts(first, count) }
 }
 

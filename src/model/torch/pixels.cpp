@@ -1,5 +1,5 @@
-// Pixels of 8 bits to the tensors of a model and back, on whatever device they are. The values are those that the threads
-// of the processor make where a model takes tensors: tensor/image/samples.rs, model/pictures/picture_output.rs.
+// Pixels of 8 bits to the tensors of a model and back, on whatever device they are. The values are those that the
+// server's threads make where they convert: tensor/image/samples.rs, model/pictures/picture_output.rs.
 
 #include "bridge.h"
 

@@ -1,7 +1,7 @@
 // Tensors on their way to the device, and what comes back.
 //
-// A GPU reads and writes memory of the processor by itself only where that is pinned; else the driver copies everything once
-// more, and the thread waits. So all that goes up is gathered in pinned memory of the instance, and comes down to it.
+// A GPU reads and writes memory of the processor by itself only where that is pinned; else the driver copies everything
+// once more, and the thread waits. So all that goes up is gathered in pinned memory of the instance, and comes down to it.
 
 #include <algorithm>
 #include <cstring>
