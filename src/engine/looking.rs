@@ -139,7 +139,11 @@ impl FrameModel for Looker {
         let begin = Instant::now();
         let fitting = self.fitting()?;
         let mut memory = Scratch::with(std::mem::take(scratch));
-        let prepared = fitting.pictures()?.prepare_image(image, &mut memory);
+        let pictures = fitting.pictures()?;
+        let prepared = match fitting.version.pixels().input {
+            true => pictures.image_pixels(image, &mut memory),
+            false => pictures.prepare_image(image, &mut memory),
+        };
         *scratch = memory.into_memory();
         let (tensor, geometry) = prepared?;
         Ok(Box::new(Prepared { fitting, tensor, geometry, took: begin.elapsed() }))
@@ -161,7 +165,11 @@ impl Fitting {
         let none = || Error::Model("the model gave nothing for the picture".into());
         Ok(match (&pictures.task, self.task) {
             (Some(pictures::Task::Image(output)), _) => {
-                Answer::Picture(output.images(outputs)?.pop().ok_or_else(none)?)
+                let images = match self.version.pixels().output {
+                    true => output.of_pixels().images(outputs)?,
+                    false => output.images(outputs)?,
+                };
+                Answer::Picture(images.into_iter().next_back().ok_or_else(none)?)
             }
             (Some(pictures::Task::Detection(detector)), Task::Detections(threshold)) => {
                 let found = detector.with_threshold(threshold).detections(outputs, geometry)?;
@@ -190,7 +198,8 @@ impl Shown for Prepared {
             let treatment = Treatment { deadline, stream, when_full, ..Treatment::default() };
             let mut inputs = vec![None; fitting.version.settings().signature.inputs.len()];
             inputs[fitting.pictures()?.input] = Some(Kept::Here(tensor));
-            let work = Work { inputs, rows: 1, places: Vec::new(), span: Span::current(), credit };
+            let (pixels, span) = (fitting.version.pixels(), Span::current());
+            let work = Work { inputs, rows: 1, pixels, places: Vec::new(), span, credit };
             let done = fitting.version.infer(work, treatment).await.inspect_err(|_| {
                 fitting.version.statistics().failed(took + began.elapsed());
             })?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 
-use super::backend::{Inputs, Model, Opened, Outputs};
+use super::backend::{Inputs, Model, Opened, Outputs, Pixels};
 use super::device::Device;
 use super::repository::Upload;
 use super::settings::Settings;
@@ -20,9 +20,14 @@ use crate::tensor::{Kept, Place};
 /// Where the requests of one version wait.
 pub(super) type Requests = Line<Work, Done, Kind>;
 
-/// What requests must have in common to be run together: for each input whether it is there, and its dimensions
-/// but the first.
-pub(super) type Kind = Vec<Option<Vec<usize>>>;
+/// What requests must have in common to be run together.
+#[derive(PartialEq)]
+pub(super) struct Kind {
+    /// For each input whether it is there, and its dimensions but the first.
+    pub inputs: Vec<Option<Vec<usize>>>,
+    /// What of them is pixels: tensors of the same shape are none.
+    pub pixels: Pixels,
+}
 
 /// What a thread works on.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub struct Work {
     pub inputs: Vec<Option<Kept>>,
     /// Rows of the batch; 1 where there are no batches.
     pub rows: usize,
+    /// What of it is pixels, and what of the outputs is to be.
+    pub pixels: Pixels,
     /// Where outputs are to be put, in the order of the signature; those behind its end stay here.
     pub places: Vec<Option<Arc<dyn Place>>>,
     /// Where it is logged what becomes of it.
@@ -125,13 +132,15 @@ impl Instance {
             made.map_err(|panic| Error::Load(format!("loading it panicked: {}", panic_text(&*panic))))??;
         for warmup in &self.settings.warmup {
             for _ in 0..warmup.count {
-                self.infer(&mut *model, std::slice::from_ref(&warmup.inputs)).map_err(|fault| {
-                    let why = match fault {
-                        Fault::Refused(error) => error.to_string(),
-                        Fault::Panicked(why) => format!("it panicked: {why}"),
-                    };
-                    Error::Load(format!("warm-up `{}` failed: {why}", warmup.name))
-                })?;
+                self.infer(&mut *model, std::slice::from_ref(&warmup.inputs), Pixels::default()).map_err(
+                    |fault| {
+                        let why = match fault {
+                            Fault::Refused(error) => error.to_string(),
+                            Fault::Panicked(why) => format!("it panicked: {why}"),
+                        };
+                        Error::Load(format!("warm-up `{}` failed: {why}", warmup.name))
+                    },
+                )?;
             }
         }
         Ok(model)
@@ -165,14 +174,13 @@ impl Instance {
     fn run(&self, model: &mut dyn Model, jobs: Vec<Job<Work, Done>>) -> Result<(), String> {
         let taken = Instant::now();
         let (asked, inputs) = fetch(jobs);
-        if asked.is_empty() {
-            return Ok(());
-        }
+        // The same for all that are run together.
+        let Some(pixels) = asked.first().map(|job| job.input.pixels) else { return Ok(()) };
         let rows = asked.iter().map(|job| job.input.rows).sum();
         let begin = Instant::now();
         // What a model logs while it runs several requests is about none of them.
         let alone = if let [job] = &asked[..] { job.input.span.clone() } else { Span::none() };
-        match alone.in_scope(|| self.infer(model, &inputs)) {
+        match alone.in_scope(|| self.infer(model, &inputs, pixels)) {
             Ok(outputs) => {
                 let (fetched, ran) = (begin - taken, begin.elapsed());
                 for (job, outputs) in asked.into_iter().zip(outputs) {
@@ -209,8 +217,12 @@ impl Instance {
         }
     }
 
-    fn infer(&self, model: &mut dyn Model, batch: &[Inputs]) -> Result<Vec<Outputs>, Fault> {
-        let outputs = catch_unwind(AssertUnwindSafe(|| model.infer(batch)))
+    fn infer(&self, model: &mut dyn Model, batch: &[Inputs], pixels: Pixels) -> Result<Vec<Outputs>, Fault> {
+        let infer = || match pixels {
+            Pixels { input: false, output: false } => model.infer(batch),
+            pixels => model.infer_pixels(batch, pixels),
+        };
+        let outputs = catch_unwind(AssertUnwindSafe(infer))
             .map_err(|panic| Fault::Panicked(panic_text(&*panic).to_owned()))?
             .map_err(Fault::Refused)?;
         let expected = self.settings.signature.outputs.len();

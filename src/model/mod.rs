@@ -7,6 +7,7 @@ pub mod device;
 mod identity;
 mod instance;
 pub mod pictures;
+mod places;
 mod precision;
 pub mod registry;
 pub mod repository;
@@ -19,7 +20,7 @@ pub mod version;
 
 use std::sync::LazyLock;
 
-pub use backend::{Backend, Backends, Inputs, Model, Opened, Outputs};
+pub use backend::{Backend, Backends, Inputs, Model, Opened, Outputs, Pixels};
 pub use device::{Device, DeviceChoice};
 pub use precision::Precision;
 pub use registry::{Control, Registry};

@@ -89,7 +89,7 @@ pub enum VersionPolicy {
 /// Instances of a model on one kind of device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instances {
-    /// How many there are, on each of the devices.
+    /// How many there are, on each of the devices; 0 where that is not said.
     pub count: usize,
     /// Where.
     pub place: Place,

@@ -5,13 +5,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use super::backend::Backends;
+use super::backend::{Backends, Opened, Pixels};
 use super::check::Check;
 use super::device::Device;
 use super::instance::{Condition, Instance, Kind, Open, Requests};
 pub use super::instance::{Done, Work};
+use super::pictures::Converts;
 use super::repository::Upload;
-use super::settings::{Instances, Place, Settings};
+use super::settings::Settings;
 use super::signature::Signature;
 use super::statistics::Statistics;
 use crate::error::Error;
@@ -30,6 +31,8 @@ pub struct Version {
     condition: Arc<Condition>,
     statistics: Arc<Statistics>,
     instances: Vec<Device>,
+    /// What of a request may be.
+    pixels: Pixels,
     /// What clients see: the model's signature, and the outputs that are made of its own.
     listed: Signature,
     /// The model's configuration, with what is true of this version.
@@ -111,6 +114,7 @@ impl Version {
             condition: Arc::clone(&like.condition),
             statistics,
             instances: instances.clone(),
+            pixels: pixels(&settings, &instances, &*like.opened),
             listed: settings.listed(),
             config: settings.listed_config(&instances),
             settings,
@@ -142,7 +146,8 @@ impl Version {
     /// Runs a request that was checked, together with others that wait.
     pub async fn infer(&self, work: Work, treatment: Treatment) -> Result<Done, Error> {
         let shape = |tensor: &Kept| tensor.shape().dims().get(1..).unwrap_or_default().to_vec();
-        let kind: Kind = work.inputs.iter().map(|input| input.as_ref().map(shape)).collect();
+        let inputs = work.inputs.iter().map(|input| input.as_ref().map(shape)).collect();
+        let kind = Kind { inputs, pixels: work.pixels };
         let Treatment { priority, timeout, deadline, stream, when_full } = treatment;
         let (rows, input) = (work.rows, work);
         let request = Request { input, rows, kind, level: priority, timeout, deadline, stream };
@@ -189,6 +194,11 @@ impl Version {
         self.instances.iter().all(|device| *device == Device::Cpu)
     }
 
+    /// What of a request it takes and gives as pixels, and not as tensors.
+    pub fn pixels(&self) -> Pixels {
+        self.pixels
+    }
+
     /// What requests for it are checked against.
     pub fn check(&self) -> Check<'_> {
         let Settings { name, signature, pictures, .. } = &*self.settings;
@@ -217,49 +227,30 @@ impl std::fmt::Debug for Version {
     }
 }
 
-impl Means {
-    /// A device for each instance of a model.
-    fn places(&self, settings: &Settings) -> Result<Vec<Device>, Error> {
-        let unsaid = [Instances { count: 0, place: Place::Auto }];
-        let groups = if settings.instances.is_empty() { &unsaid[..] } else { &settings.instances };
-        let mut places = Vec::new();
-        for Instances { count, place } in groups {
-            let devices = self.devices(place)?;
-            let each = match count {
-                0 if devices == [Device::Cpu] => self.cpu_instances,
-                0 => 1,
-                count => *count,
-            };
-            places.extend(devices.iter().flat_map(|device| std::iter::repeat_n(*device, each)));
+/// What is to be pixels: all that can be, where the configuration says so, or says nothing and all instances are on
+/// GPUs. To those, fewer bytes go this way, and they convert faster than a processor does.
+fn pixels(settings: &Settings, instances: &[Device], opened: &dyn Opened) -> Pixels {
+    let Some(pictures) = &settings.pictures else { return Pixels::default() };
+    let on_gpus = instances.iter().all(|device| matches!(device, Device::Cuda(_)));
+    let usual = if on_gpus { Converts::Device } else { Converts::Host };
+    if pictures.converts.unwrap_or(usual) == Converts::Host {
+        return Pixels::default();
+    }
+    if !opened.takes_pixels() {
+        if pictures.converts.is_some() {
+            let (model, backend) = (&settings.name, &settings.backend);
+            tracing::warn!(
+                model,
+                "not used: frameserve.convert `device`: backend `{backend}` takes tensors only"
+            );
         }
-        Ok(places)
+        return Pixels::default();
     }
-
-    fn devices(&self, place: &Place) -> Result<Vec<Device>, Error> {
-        let gpus: Vec<_> = self.devices.iter().copied().filter(|device| *device != Device::Cpu).collect();
-        let wanted = match place {
-            Place::Cpu => return Ok(vec![Device::Cpu]),
-            Place::Auto => return Ok(self.devices.clone()),
-            Place::Gpus(_) if self.cpu_only => {
-                tracing::warn!("a model that wants a GPU runs on the CPU, as --device cpu says");
-                return Ok(vec![Device::Cpu]);
-            }
-            Place::Gpus(numbers) if gpus.is_empty() => {
-                let reason = "instance_group wants a GPU (KIND_GPU), and this server uses none: run it with \
-                              --device cpu to have such models on the CPU";
-                let which = if numbers.is_empty() { String::new() } else { format!(" (gpus: {numbers:?})") };
-                return Err(Error::Load(format!("{reason}{which}")));
-            }
-            Place::Gpus(numbers) if numbers.is_empty() => return Ok(gpus),
-            Place::Gpus(numbers) => numbers,
-        };
-        let known = |number: &usize| {
-            let device = Device::Cuda(*number);
-            let have = gpus.iter().map(Device::to_string).collect::<Vec<_>>().join(", ");
-            let reason =
-                || Error::Load(format!("instance_group wants {device}, and this server uses {have}"));
-            gpus.contains(&device).then_some(device).ok_or_else(reason)
-        };
-        wanted.iter().map(known).collect()
-    }
+    // What has another shape inside of the model is no picture there.
+    let as_it_is = |output: usize| settings.signature.outputs[output].reshape.is_none();
+    let output = pictures.picture_output().is_some_and(|picture| as_it_is(picture.output));
+    Pixels { input: true, output }
 }
+
+#[cfg(test)]
+mod tests;

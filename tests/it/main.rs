@@ -10,6 +10,10 @@ mod client;
 mod client_infer;
 mod client_program;
 mod codecs;
+#[cfg(feature = "torch")]
+mod convert;
+#[cfg(feature = "torch")]
+mod convert_served;
 mod documents;
 mod gate;
 mod harness;
