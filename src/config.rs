@@ -1,9 +1,13 @@
 //! What a server is told to be: validated values, wherever they came from.
 
+mod address;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use address::Address;
 
 use crate::error::Error;
 use crate::frame::{PixelFormat, Size};
@@ -17,7 +21,10 @@ use crate::pipeline::names::Names;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Addresses to listen on; port 0 takes a free one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Address>,
+    /// What the TCP addresses speak TLS with, if they do. Unix domain sockets never do: the permissions of their
+    /// files guard them.
+    pub tls: Option<TlsFiles>,
     /// What streams may ask for.
     pub limits: Limits,
     /// Threads that process frames.
@@ -56,6 +63,17 @@ pub struct Application {
     pub models: Vec<String>,
     /// Names of pipelines.
     pub pipelines: Vec<String>,
+}
+
+/// The files that TLS takes, all in PEM form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, and after it those that lead to its authority.
+    pub certificate: PathBuf,
+    /// The certificate's private key, without a passphrase.
+    pub key: PathBuf,
+    /// Certificates of the authorities of which clients must have one.
+    pub client_authority: Option<PathBuf>,
 }
 
 /// The models that are served.
@@ -121,7 +139,8 @@ impl Default for Models {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 50051))],
+            listen: vec![Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 50051)))],
+            tls: None,
             limits: Limits::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             default_window: 8,
@@ -176,6 +195,9 @@ impl Config {
         if self.listen.is_empty() {
             let range = "at least one address is needed".into();
             return Err(Error::Range { what: "--listen", value: "nothing".into(), range });
+        }
+        if self.tls.is_some() && self.listen.iter().all(|address| address.path().is_some()) {
+            return Err(Error::Incomplete("--tls-cert goes with a TCP address, and --listen has none"));
         }
         if let Some(Size { width, height }) = self.raw_size {
             limits.check_pixels("--raw-size", width, height)?;

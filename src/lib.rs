@@ -19,7 +19,7 @@
 //!     └── frame      a picture, what it is, what was found in it; codecs
 //!
 //!   error, limits ── for all     config ── what a server is told to be     proto ── the generated messages
-//!   memory ── what a program keeps of it
+//!   memory ── what a program keeps of it     tls ── certificates and keys
 //! ```
 //!
 //! A server in a few lines ([`server::Server::mount`] adds services of one's own):
@@ -52,5 +52,6 @@ pub mod proto;
 pub mod server;
 pub mod session;
 pub mod tensor;
+pub mod tls;
 
 pub use error::Error;

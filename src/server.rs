@@ -1,13 +1,18 @@
 //! A server: its services on its listeners, from the first connection to the last reply.
 
+mod authority;
 mod connections;
+mod greeting;
+mod listener;
 mod mount;
+mod notice;
+mod socket_file;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -23,12 +28,17 @@ use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
 use crate::grpc::kserve::{KserveService, Levels, Uncopied};
 use crate::grpc::layer::{Calls, Streams};
+use crate::grpc::mindspore::MindSporeService;
 use crate::grpc::ray::RayService;
 use crate::proto;
 use crate::proto::image_test_server::ImageTestServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::proto::mindspore::ms_service_server::MsServiceServer;
 use crate::proto::ray::ray_serve_api_service_server::RayServeApiServiceServer;
 use connections::connections;
+pub use listener::{ListenError, Listener};
+pub use socket_file::SocketFile;
+pub use tls::Tls;
 
 /// A server that is ready to serve.
 pub struct Server {
@@ -67,20 +77,22 @@ pub enum ServeError {
 
 type ImageTest = ImageTestServer<ImageTestService>;
 type Kserve = GrpcInferenceServiceServer<KserveService>;
+type MindSpore = MsServiceServer<MindSporeService>;
 
 type Ray = RayServeApiServiceServer<RayService>;
 
 /// Whose health is that of the models too: all of the server, and the services that serve them. Those that are mounted
 /// come to them.
-const WITH_MODELS: [&str; 3] = ["", Kserve::NAME, Ray::NAME];
+const WITH_MODELS: [&str; 4] = ["", Kserve::NAME, MindSpore::NAME, Ray::NAME];
 
 /// Whose health can be asked for besides: streams of frames need no model.
 const WITHOUT_MODELS: [&str; 1] = [ImageTest::NAME];
 
 /// Our services.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     ImageTest::NAME,
     Kserve::NAME,
+    MindSpore::NAME,
     Ray::NAME,
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
@@ -132,13 +144,14 @@ impl Server {
         &self.calls
     }
 
-    /// Serves on these listeners until `shutdown` is ready; then no new connections and streams are taken, the frames
-    /// that were read are answered, and this returns when all streams and requests have ended, at the latest after the
-    /// configured time. Until then clients that are connected are told so if they ask how the server is. What is open
-    /// at the end ends with the runtime.
-    pub async fn serve(
+    /// Serves on these listeners, each with TLS or without as it was made: a bare `TcpListener` is without, and
+    /// [`Listener::bind`] takes what [`Tls::read`] has made of the configuration. Goes on until `shutdown` is ready;
+    /// then no new connections and streams are taken, the frames that were read are answered, and this returns when all
+    /// streams and requests have ended, at the latest after the configured time. Until then clients that are connected
+    /// are told so if they ask how the server is. What is open at the end ends with the runtime.
+    pub async fn serve<L: Into<Listener>>(
         self,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<L>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Ended, ServeError> {
         let config = self.engine.config();
@@ -150,6 +163,7 @@ impl Server {
         let routes = (self.routes.clone())
             .add_service(self.image_test())
             .add_service(Uncopied(self.kserve()))
+            .add_service(self.mindspore())
             .add_service(self.ray())
             .add_service(health_service.max_decoding_message_size(NAME_BYTES))
             .add_service(self.reflection().build_v1()?.max_decoding_message_size(NAME_BYTES))
@@ -161,7 +175,7 @@ impl Server {
             let mut builder = transport(&config.transport).layer(self.calls.clone());
             let router = builder.add_routes(routes.clone());
             // While it drains no connections are taken, and those that there are stay.
-            let accepted = connections(listener, Arc::clone(&permits));
+            let accepted = connections(listener.into(), Arc::clone(&permits));
             let accepted = accepted.take_until(drain.clone().cancelled_owned()).chain(stream::pending());
             router.serve_with_incoming_shutdown(accepted, farewell.clone().cancelled_owned())
         });
@@ -223,6 +237,13 @@ impl Server {
     fn kserve(&self) -> Kserve {
         let service = KserveService::new(Arc::clone(&self.engine), self.levels.clone());
         GrpcInferenceServiceServer::new(service)
+            .max_decoding_message_size(self.engine.limits().max_message_bytes)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Deflate)
+    }
+
+    fn mindspore(&self) -> MindSpore {
+        MsServiceServer::new(MindSporeService::new(Arc::clone(&self.engine)))
             .max_decoding_message_size(self.engine.limits().max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Deflate)

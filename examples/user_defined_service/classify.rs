@@ -9,7 +9,7 @@ use frameserve::grpc::layer::CallContext;
 use frameserve::grpc::ray;
 use frameserve::model::check::Given;
 use frameserve::model::version::Treatment;
-use frameserve::tensor::{Data, Shape, Tensor};
+use frameserve::tensor::{Data, Kept, Shape, Tensor};
 use tonic::{Request, Response, Status};
 
 use crate::download::Downloader;
@@ -56,8 +56,8 @@ fn prepared(model: &Served, picture: Bytes) -> Result<InferRequest, frameserve::
     let output = signature.outputs.first().ok_or_else(|| missing("output"))?;
     let tensor = Tensor::elements(Shape::new(vec![1]), vec![picture])?;
     Ok(InferRequest {
-        inputs: vec![Given { name: signature.inputs[input].name.clone(), tensor }],
-        outputs: vec![Asked { name: output.name.clone(), classification: BEST, codec: None }],
+        inputs: vec![Given { name: signature.inputs[input].name.clone(), tensor: Kept::Here(tensor) }],
+        outputs: vec![Asked { classification: BEST, ..Asked::whole(&output.name) }],
         ..InferRequest::default()
     })
 }
@@ -65,7 +65,7 @@ fn prepared(model: &Served, picture: Bytes) -> Result<InferRequest, frameserve::
 /// Reads `score:number:name`, or `score:number` where a class has no name.
 fn classes(reply: &InferReply) -> ImageClass {
     let mut found = ImageClass::default();
-    let Some((_, tensor)) = reply.outputs.first() else { return found };
+    let Some(tensor) = reply.outputs.first().and_then(|(_, output)| output.here()) else { return found };
     let Data::Elements(elements) = tensor.data() else { return found };
     for element in elements {
         let text = String::from_utf8_lossy(element);

@@ -1,6 +1,7 @@
 //! Where requests wait for the threads of a model, and those who sent them for their answers.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -12,14 +13,15 @@ use crate::error::Error;
 /// Requests of type `I` to be answered with an `O`. Those with an equal `K` can be answered together.
 pub struct Line<I, O, K> {
     state: Mutex<State<I, O, K>>,
-    /// Something has changed that a thread may wait for.
-    changed: Condvar,
     courier: Courier,
 }
 
 struct State<I, O, K> {
     queue: Queue<Arc<Slot<I, O>>, K>,
     closed: Option<Error>,
+    /// Threads that wait for work. The one that came last is woken first: it still has in its core's cache what it
+    /// works with.
+    idle: Vec<Thread>,
 }
 
 /// A request that is in the line, or was. Whoever empties it decides what becomes of it.
@@ -81,8 +83,8 @@ impl<I, O> Slot<I, O> {
 impl<I, O, K: PartialEq> Line<I, O, K> {
     /// An empty line, whose answers this courier brings.
     pub fn new(policy: Policy, courier: Courier) -> Self {
-        let state = State { queue: Queue::new(policy), closed: None };
-        Line { state: Mutex::new(state), changed: Condvar::new(), courier }
+        let state = State { queue: Queue::new(policy), closed: None, idle: Vec::new() };
+        Line { state: Mutex::new(state), courier }
     }
 
     /// Lets a request wait.
@@ -103,8 +105,9 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let entry = Entry { job: Arc::clone(&slot), rows, kind, level, came, timeout, stream };
         let max = policy.queue(level).max_size;
         state.queue.push(entry).map_err(|Full(count)| Error::QueueFull { count, max })?;
+        let idle = state.idle.pop();
         drop(state);
-        self.changed.notify_one();
+        idle.iter().for_each(Thread::unpark);
         Ok(Answer { slot, answer, refused_at })
     }
 
@@ -123,18 +126,17 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
                     let jobs: Vec<_> = slots.iter().filter_map(|slot| slot.take(&self.courier)).collect();
                     if !jobs.is_empty() {
                         // Of what is left another thread may take some. Where nothing is, it would wake in vain.
-                        if !state.queue.is_empty() {
-                            self.changed.notify_one();
-                        }
+                        let idle = if state.queue.is_empty() { None } else { state.idle.pop() };
+                        drop(state);
+                        idle.iter().for_each(Thread::unpark);
                         return Some(jobs);
                     }
                 }
                 Turn::Idle if closed => return None,
-                Turn::Idle => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Turn::Idle => state = self.rest(state, thread::park),
                 Turn::WaitUntil(until) => {
                     let left = until.saturating_duration_since(Instant::now());
-                    let waited = self.changed.wait_timeout(state, left);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    state = self.rest(state, || thread::park_timeout(left));
                 }
             }
         }
@@ -147,8 +149,11 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
 
     /// Takes no more requests, and answers them with this error. What waits is still worked on.
     pub fn close(&self, why: Error) {
-        self.state().closed.get_or_insert(why);
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.closed.get_or_insert(why);
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        idle.iter().for_each(Thread::unpark);
     }
 
     /// Takes no more requests, and answers those that wait with this error, too.
@@ -156,11 +161,27 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let mut state = self.state();
         let waiting = state.queue.drain();
         state.closed.get_or_insert(why.clone());
+        let idle = std::mem::take(&mut state.idle);
         drop(state);
         for slot in waiting {
             slot.refuse(why.clone());
         }
-        self.changed.notify_all();
+        idle.iter().for_each(Thread::unpark);
+    }
+
+    /// Waits until something has changed, as `park` does.
+    fn rest<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<I, O, K>>,
+        park: impl FnOnce(),
+    ) -> MutexGuard<'a, State<I, O, K>> {
+        state.idle.push(thread::current());
+        drop(state);
+        park();
+        let mut state = self.state();
+        // Who was not woken, but has come back by itself, is still among them.
+        state.idle.retain(|idle| idle.id() != thread::current().id());
+        state
     }
 
     fn state(&self) -> MutexGuard<'_, State<I, O, K>> {
@@ -182,6 +203,11 @@ impl<I, O> Slot<I, O> {
 }
 
 impl<I, O: Send + 'static> Job<I, O> {
+    /// Whether anybody still waits for it.
+    pub fn is_wanted(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
     /// Answers it.
     pub fn answer(self, answer: Result<O, Error>) {
         self.courier.send(self.answer, answer);
@@ -239,6 +265,33 @@ mod tests {
         for (answer, expected) in answers.into_iter().zip([2, 4, 6]) {
             assert_eq!(answer.wait().await, Ok(expected));
         }
+    }
+
+    #[tokio::test]
+    async fn the_thread_that_worked_last_is_woken_first() {
+        let line = Arc::new(Numbers::new(Policy::eager(1), Courier::default()));
+        let threads: Vec<_> = (1..=3)
+            .map(|number| {
+                let worker = Arc::clone(&line);
+                let thread = thread::spawn(move || {
+                    while let Some(jobs) = worker.next() {
+                        jobs.into_iter().for_each(|job| job.answer(Ok(number)));
+                    }
+                });
+                while line.state().idle.len() < number as usize {
+                    thread::yield_now();
+                }
+                thread
+            })
+            .collect();
+        for _ in 0..5 {
+            assert_eq!(line.send(request(0)).unwrap().wait().await, Ok(3));
+            while line.state().idle.len() < threads.len() {
+                thread::yield_now();
+            }
+        }
+        line.close(Error::Cancelled);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
     #[tokio::test]

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use frameserve::config::Config;
+use frameserve::config::{Address, Config};
 use frameserve::engine::Engine;
 use frameserve::grpc::layer::Calls;
 use frameserve::proto::image_test_client::ImageTestClient;
 use frameserve::proto::{Encoding, MsgReply, MsgRequest, ReplyFormat, StreamConfig};
-use frameserve::server::{Ended, ServeError, Server};
+use frameserve::server::{Ended, Listener, ServeError, Server};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -36,12 +36,24 @@ impl TestServer {
 
     pub async fn of(server: Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::on(server, vec![listener.into()])
+    }
+
+    pub async fn start_on(config: Config, listeners: Vec<Listener>) -> Self {
+        Self::on(Server::new(config).unwrap(), listeners)
+    }
+
+    /// Its address is that of the first listener, if that is one of TCP.
+    fn on(server: Server, listeners: Vec<Listener>) -> Self {
+        let address = match listeners[0].address().unwrap() {
+            Address::Tcp(address) => address,
+            Address::Unix(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
         let engine = Arc::clone(server.engine());
         let calls = server.calls().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        let serving = tokio::spawn(server.serve(vec![listener], stopped));
+        let serving = tokio::spawn(server.serve(listeners, stopped));
         TestServer { address, engine, calls, stop, serving }
     }
 

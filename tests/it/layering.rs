@@ -8,6 +8,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("limits", &["error"]),
     ("memory", &[]),
+    ("tls", &[]),
     ("frame", &[]),
     ("exec", &[]),
     ("proto", &[]),
@@ -18,8 +19,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["frame", "model", "pipeline"]),
     ("engine", &["config", "exec", "frame", "model", "pipeline", "proto", "session", "tensor"]),
     ("grpc", &["config", "engine", "frame", "model", "pipeline", "proto", "session", "tensor"]),
-    ("server", &["config", "engine", "grpc", "proto"]),
-    ("client", &["proto"]),
+    ("server", &["config", "engine", "grpc", "proto", "tls"]),
+    ("client", &["proto", "tls"]),
 ];
 
 /// Crates that only some places may use.
@@ -30,6 +31,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prost_reflect", &["src/client", "src/model/config"]),
     ("miette", &["src/model/config"]),
     ("zip", &["src/model/config"]),
+    ("tokio_rustls", &["src/tls", "src/server", "src/client"]),
+    ("rustls_native_certs", &["src/client"]),
+    ("hyper_util", &["src/client"]),
     ("tch", &["src/model/torch"]),
     ("torch_sys", &["src/model/torch"]),
     ("clap", &["src/bin"]),

@@ -4,6 +4,7 @@
 mod applications;
 mod batching;
 mod bounds;
+mod certificates;
 mod change;
 mod client;
 mod client_infer;
@@ -21,6 +22,7 @@ mod looking_change;
 mod looking_limits;
 mod looking_stages;
 mod masks;
+mod mindspore;
 mod mounted;
 mod pictures;
 mod pipeline_text;
@@ -30,15 +32,20 @@ mod programs_infer;
 #[cfg(feature = "torch")]
 mod programs_looking;
 #[cfg(feature = "torch")]
+mod programs_mindspore;
+#[cfg(feature = "torch")]
 mod programs_torch;
 mod puppet;
 mod ray;
 mod services;
+mod shared_memory;
 mod stage_limits;
 mod stages;
 mod stream;
+mod tls;
 #[cfg(feature = "torch")]
 mod torch;
 mod tracks;
 mod trouble;
 mod unary;
+mod unix;

@@ -29,13 +29,29 @@ pub enum Venv {
 
 impl Program {
     pub fn start(flags: &[&str]) -> Self {
-        Self::of(Command::new(SERVER).args(flags).stderr(Stdio::null()))
+        Program::start_in(&root(), &[&["--listen", "127.0.0.1:0"], flags].concat())
     }
 
-    /// A program that listens as the server's does.
+    /// One whose models are loaded by its clients.
+    pub fn start_with_models(flags: &[&str]) -> Self {
+        let models = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/models");
+        let with_models = ["--model-repository", models, "--model-control", "explicit"];
+        Program::start_in(&root(), &[&with_models, flags].concat())
+    }
+
+    /// One that is started in a folder and told where to listen.
+    pub fn start_in(folder: &Path, flags: &[&str]) -> Self {
+        Program::of(Command::new(SERVER).args(flags).current_dir(folder).stderr(Stdio::null()))
+    }
+
+    /// One that is told where to listen, and logs to a file.
+    pub fn start_with_log(log: &Path, flags: &[&str]) -> Self {
+        Program::of(Command::new(SERVER).args(flags).stderr(std::fs::File::create(log).unwrap()))
+    }
+
+    /// A program that listens as the server's does, and was told where.
     pub fn of(command: &mut Command) -> Self {
-        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address =
@@ -46,6 +62,11 @@ impl Program {
     pub fn signal(&self, signal: libc::c_int) {
         // SAFETY: the child is ours and was not waited for, so that its number is still its own.
         assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    /// Waits until it has ended, which must be well.
+    pub fn wait(mut self) {
+        assert!(self.child.wait().unwrap().success());
     }
 
     pub async fn client(&self) -> Client {

@@ -80,7 +80,7 @@ async fn classify(repository: &Path, model: &str, picture: &Path, class: &str) {
     program.arg("--model-repository").arg(repository).args(["--model", model]).stderr(Stdio::null());
     program.arg("--allow-folder").arg(picture.parent().unwrap());
     program.args(["--allow-host", &address.to_string()]);
-    let server = Program::of(&mut program);
+    let server = Program::of(program.args(["--listen", "127.0.0.1:0"]));
     let channel = Channel::from_shared(format!("http://{}", server.address)).unwrap().connect_lazy();
     let watch = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
     let mut states = watch.unwrap().into_inner();
@@ -130,7 +130,7 @@ async fn logged(format: &str) -> Vec<String> {
     let file = folder.path().join("log");
     let mut command = Command::new(SERVER);
     command.arg("--model-repository").arg(root().join("tests/python/models"));
-    command.args(["--model-control", "explicit", "--log-format", format]);
+    command.args(["--listen", "127.0.0.1:0", "--model-control", "explicit", "--log-format", format]);
     let mut server = Program::of(command.stderr(fs::File::create(&file).unwrap()));
     let channel =
         Channel::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap();

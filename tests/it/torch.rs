@@ -420,6 +420,7 @@ fn settings(name: &str, inputs: &[&str], outputs: &[&str], max_batch: usize) -> 
         warmup: Vec::new(),
         pictures: None,
         parameters: BTreeMap::new(),
+        methods: BTreeMap::new(),
         config: ModelConfig::default(),
     }
 }

@@ -1,4 +1,4 @@
-"""Makes Python stubs of a protocol when a script starts, so that none are kept that could be stale."""
+"""Makes Python stubs of our protocols when a script starts, so that none are kept that could be stale."""
 
 import importlib
 import os

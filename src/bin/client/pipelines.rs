@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use frameserve::client::Client;
 use frameserve::grpc::image_test;
 use frameserve::proto::{DescribeReply, NamedPipeline, Parameter, Stage};
 
@@ -25,7 +24,7 @@ pub async fn pipelines(args: &PipelinesArgs) -> Result<String, Failure> {
     let described = if args.offline {
         DescribeReply { stages: image_test::stages(), ..DescribeReply::default() }
     } else {
-        Client::connect(&args.server.server).await?.describe().await?
+        args.server.connect().await?.describe().await?
     };
     describe(&described, args.name.as_deref().unwrap_or_default())
 }

@@ -1,13 +1,12 @@
 //! The flags, the variables and the file that a server is configured with.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use frameserve::Error;
-use frameserve::config::{Application, Config, Models, SharedMemory, Transport};
+use frameserve::config::{Address, Application, Config, Models, SharedMemory, TlsFiles, Transport};
 use frameserve::frame::{PixelFormat, Size};
 use frameserve::limits::Limits;
 use frameserve::model::Control;
@@ -30,6 +29,8 @@ use serde::{Deserialize, Serialize};
                   Examples:\n  \
                   frameserve-server --listen 0.0.0.0:50051\n  \
                   frameserve-server --default-pipeline 'resize=640x360 | canny=50,150'\n  \
+                  frameserve-server --listen 0.0.0.0:50051 --tls-cert server.crt --tls-key server.key\n  \
+                  frameserve-server --listen 127.0.0.1:50051,unix:/run/frameserve.sock\n  \
                   frameserve-server --model-repository models # NAME/config.pbtxt and NAME/1/model.pt for each\n  \
                   frameserve-server --raw-size 1280x720       # for clients that send bare gray pixels\n  \
                   frameserve-server --print-config > frameserve.toml; frameserve-server --config frameserve.toml"
@@ -49,10 +50,22 @@ pub struct Args {
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
-    /// Addresses to listen on; port 0 takes a free one [default: 127.0.0.1:50051]
+    /// Addresses to listen on, separated by commas, or given several times: IP:PORT, where port 0 takes a free one, or
+    /// unix:PATH for a Unix domain socket, which is guarded by its file's permissions and has no TLS
+    /// [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS", env = "FRAMESERVE_LISTEN", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    listen: Vec<SocketAddr>,
+    listen: Vec<Address>,
+    /// Certificate for TLS on all TCP addresses: a PEM file with the server's own and, after it, those that lead to
+    /// its authority. It is read once, at the start, as are the key and the authority
+    #[arg(long, value_name = "FILE", env = "FRAMESERVE_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key: a PEM file, without a passphrase
+    #[arg(long, value_name = "FILE", env = "FRAMESERVE_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+    /// Mutual TLS: clients must show a certificate of an authority in this PEM file
+    #[arg(long, value_name = "FILE", env = "FRAMESERVE_TLS_CLIENT_CA")]
+    tls_client_ca: Option<PathBuf>,
     /// Folder with a folder for each model, laid out as for Triton: NAME/config.pbtxt and NAME/VERSION/model.pt;
     /// can be given several times
     #[arg(long, value_name = "FOLDER", env = "FRAMESERVE_MODEL_REPOSITORY", value_delimiter = ',')]
@@ -88,7 +101,7 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", env = "FRAMESERVE_SERVER_NAME")]
     server_name: Option<String>,
     /// Who may have tensors in shared memory: nobody, clients that come in over this machine's own addresses
-    /// (127.0.0.1 and the like), or everybody [default: this-machine]
+    /// (127.0.0.1 and the like) or a Unix domain socket, or everybody [default: this-machine]
     #[arg(long, value_name = "WHO", env = "FRAMESERVE_SHARED_MEMORY")]
     shared_memory: Option<SharedMemoryFor>,
     /// Pipeline of streams that ask for none: a text, or a name from the file's [pipelines] [default: none,
@@ -317,6 +330,7 @@ impl Settings {
         }
         Ok(Config {
             listen: if self.listen.is_empty() { default.listen } else { self.listen.clone() },
+            tls: self.tls()?,
             limits: Limits {
                 max_window: self.max_window.unwrap_or(limits.max_window),
                 max_queue: self.max_queue.unwrap_or(limits.max_queue),
@@ -366,6 +380,22 @@ impl Settings {
             (name.clone(), Application { models: models.clone(), pipelines: pipelines.clone() })
         };
         self.applications.iter().map(application).collect()
+    }
+
+    fn tls(&self) -> Result<Option<TlsFiles>, Error> {
+        match (&self.tls_cert, &self.tls_key, &self.tls_client_ca) {
+            (None, None, None) => Ok(None),
+            (None, None, Some(_)) => {
+                Err(Error::Incomplete("--tls-client-ca goes with --tls-cert and --tls-key only"))
+            }
+            (Some(certificate), Some(key), authority) => Ok(Some(TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_authority: authority.clone(),
+            })),
+            (Some(_), None, _) => Err(Error::Incomplete("--tls-cert needs the certificate's --tls-key")),
+            (None, Some(_), _) => Err(Error::Incomplete("--tls-key needs the key's --tls-cert")),
+        }
     }
 
     fn models(&self) -> Result<Models, Error> {

@@ -22,12 +22,11 @@ mod uncopied;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::Stream;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::layer::CallContext;
+use super::peer::Peer;
 use crate::config::SharedMemory;
 use crate::engine::{Engine, InferRequest, Route, Served};
 use crate::error::{Error, Kind};
@@ -35,6 +34,7 @@ use crate::model::Signature;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
 use infer::{Call, Caller};
+use input::Source;
 use log::Log;
 pub use log::{Levels, SetLevel};
 use parameters::Window;
@@ -71,13 +71,10 @@ impl KserveService {
     }
 
     fn shares_memory(&self, extensions: &Extensions) -> bool {
-        let address = || extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::local_addr);
         match self.engine.config().shared_memory {
             SharedMemory::Everywhere => true,
             SharedMemory::Nowhere => false,
-            SharedMemory::ThisMachine => {
-                address().is_some_and(|address| address.ip().to_canonical().is_loopback())
-            }
+            SharedMemory::ThisMachine => extensions.get().is_some_and(Peer::is_on_this_machine),
         }
     }
 
@@ -99,7 +96,8 @@ pub fn read(mut message: ModelInferRequest, signature: &Signature) -> Result<Inf
     let mut read = || {
         let windows = infer::windows(&mut message, MOST_SHARED)?;
         let zeros = |(index, window): (usize, Window)| {
-            (index, Bytes::from(vec![0; usize::try_from(window.bytes).unwrap_or(MOST_SHARED)]))
+            let bytes = vec![0; usize::try_from(window.bytes).unwrap_or(MOST_SHARED)];
+            (index, Source::Bytes(bytes.into()))
         };
         let shared = windows.into_iter().map(zeros).collect();
         Ok(Call::read(std::mem::take(&mut message), signature, shared)?.request)

@@ -17,6 +17,7 @@ use tonic::{Code, Status};
 use tower_layer::Layer;
 use tracing::Instrument;
 
+use super::peer::Peer;
 use super::status;
 use crate::error::Error;
 use crate::limits::{Budget, Limits};
@@ -98,6 +99,9 @@ where
             return Box::pin(async move { Ok(finished(refused, call, span)) });
         }
         request.extensions_mut().insert(call.clone());
+        if let Some(ends) = request.extensions().get().and_then(Peer::tcp) {
+            request.extensions_mut().insert(ends);
+        }
         let _inside = span.clone().entered();
         if self.calls.streams.contains(request.uri().path()) {
             let response = self.service.call(request.map(RequestBody::of_stream));

@@ -40,9 +40,10 @@ pub async fn bench(args: BenchArgs, stop: CancellationToken) -> Exit {
 }
 
 async fn measure(args: &BenchArgs, stop: &CancellationToken) -> Result<Report, Failure> {
+    let tls = args.tls.read()?;
     let mut clients = Vec::new();
     for _ in 0..args.connections {
-        clients.push(InferenceClient::connect(&args.target).await?);
+        clients.push(InferenceClient::connect_with(&args.target.url, &tls).await?);
     }
     let client = &clients[0];
     let model = Model::look_up(client, &args.model, &args.fill.model_version).await?;

@@ -115,7 +115,7 @@ async fn run(args: &InferArgs) -> Result<Exit, Failure> {
 
 impl<'a> Run<'a> {
     async fn prepare(args: &'a InferArgs, pictures: bool) -> Result<Run<'a>, Failure> {
-        let mut client = InferenceClient::connect(&args.server.server).await?;
+        let mut client = args.server.connect_for_models().await?;
         if let Some(seconds) = args.timeout {
             client = client.with_timeout(Duration::from_secs_f64(seconds));
         }
