@@ -91,9 +91,10 @@ impl Registry {
         if !self.is_on_disk(name).await? {
             return Err(ModelUnknown::Model(name.into()).into());
         }
-        while let Some(idle) = self.least_recent(most) {
+        while let Some((last, idle)) = self.least_recent(most) {
             tracing::info!(model = idle, most, "a model makes room for another (--max-multiplexed)");
-            self.retire_all(&idle).await;
+            // Meanwhile it may have been asked again, or loaded by somebody who wants it to stay.
+            self.retire_if(&idle, |model| model.demanded == Some(last)).await;
         }
         Arc::clone(self).load_from(name.into(), Brought::default()).await?;
         if let Some(model) = self.models().get_mut(name) {
@@ -117,12 +118,12 @@ impl Registry {
         self.demands.uses.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The model that has to go so that there is room for one more.
-    fn least_recent(&self, most: usize) -> Option<String> {
+    /// The model that has to go so that there is room for one more, and when it was used last.
+    fn least_recent(&self, most: usize) -> Option<(u64, String)> {
         let models = self.models();
         let demanded = models.iter().filter_map(|(name, model)| Some((model.demanded?, name)));
-        let least = demanded.clone().min()?.1;
-        (demanded.count() >= most).then(|| least.clone())
+        let (last, least) = demanded.clone().min()?;
+        (demanded.count() >= most).then(|| (last, least.clone()))
     }
 
     async fn is_on_disk(&self, name: &str) -> Result<bool, Error> {

@@ -204,9 +204,17 @@ impl Registry {
     }
 
     async fn retire_all(&self, name: &str) {
+        self.retire_if(name, |_| true).await;
+    }
+
+    /// Unloads a model that is still so once nobody loads it.
+    async fn retire_if(&self, name: &str, still: impl Fn(&Model) -> bool) {
         let busy = self.models().get(name).map(|model| Arc::clone(&model.busy));
         let Some(busy) = busy else { return };
         let alone = busy.lock_owned().await;
+        if !self.models().get(name).is_some_and(still) {
+            return;
+        }
         let retired: Vec<_> = self.change(name, |model| {
             (model.loaded, model.demanded, model.reason) = (None, None, String::new());
             model.versions.values_mut().map(Known::retire).collect()
