@@ -53,14 +53,11 @@ impl Registry {
             Some(versions) => versions,
             None => self.under_way(name, most).await?,
         };
-        let Some(number) = version else {
-            return versions
-                .last()
-                .map(Arc::clone)
-                .ok_or_else(|| ModelUnknown::NoneReady(name.into()).into());
-        };
-        let found = versions.iter().find(|version| version.number() == number);
-        found.map_or_else(|| self.find(name, version), |found| Ok(Arc::clone(found)))
+        self.find(name, version).or_else(|error| {
+            // It may have had to make room already.
+            let wanted = |loaded: &&Arc<Version>| version.is_none_or(|number| loaded.number() == number);
+            versions.iter().rev().find(wanted).map(Arc::clone).ok_or(error)
+        })
     }
 
     /// The load of this model that others wait for too, or a new one.
