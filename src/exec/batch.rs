@@ -176,6 +176,11 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
         &self.policy
     }
 
+    /// From now on so many threads take batches.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.policy.threads = threads;
+    }
+
     /// Lets a request wait, if there is room.
     pub fn push(&mut self, entry: Entry<J, K>) -> Result<(), Full> {
         let level = self.policy.level(entry.level);

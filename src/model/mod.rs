@@ -8,11 +8,14 @@ mod identity;
 mod instance;
 pub mod pictures;
 mod precision;
+pub mod registered;
 pub mod registry;
 pub mod repository;
 pub mod settings;
 pub mod signature;
+pub mod staff;
 pub mod statistics;
+pub mod store;
 #[cfg(feature = "torch")]
 pub mod torch;
 pub mod version;

@@ -196,7 +196,7 @@ impl GrpcInferenceService for KserveService {
     ) -> Result<Response<ModelConfigResponse>, Status> {
         let ModelConfigRequest { name, version } = request.into_inner();
         let served = self.engine.served(&name, &version).map_err(Refusal::from);
-        answer(served.map(|served| ModelConfigResponse { config: Some(served.config().clone()) }))
+        answer(served.map(|served| ModelConfigResponse { config: Some(served.config()) }))
     }
 
     async fn model_statistics(

@@ -3,6 +3,7 @@
 mod known;
 mod loading;
 mod polling;
+mod registering;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 pub use known::{IndexEntry, State};
+pub use registering::{Held, Package};
 use known::{Known, Model};
 use loading::Brought;
 
@@ -109,11 +111,13 @@ impl Registry {
         &self.means
     }
 
-    /// The version of this number, or the highest that is ready.
+    /// The version of this number; or the default one, which is the highest that is ready where no client has chosen
+    /// another.
     pub fn find(&self, name: &str, version: Option<u64>) -> Result<Arc<Version>, Error> {
         let models = self.models();
         let model = models.get(name).ok_or_else(|| ModelUnknown::Model(name.into()))?;
-        let Some(number) = version else {
+        let chosen = || model.default.filter(|number| model.versions.get(number).is_some_and(|known| known.ready.is_some()));
+        let Some(number) = version.or_else(chosen) else {
             let newest = model.versions.values().rev().find_map(Known::usable);
             return newest.ok_or_else(|| ModelUnknown::NoneReady(name.into()).into());
         };
@@ -132,7 +136,8 @@ impl Registry {
     /// All models and versions, by name and number; or only those that are ready.
     pub async fn index(&self, only_ready: bool) -> Vec<IndexEntry> {
         let on_disk = if only_ready { Vec::new() } else { self.names().await };
-        let models = self.models();
+        let mut models = self.models();
+        models.values_mut().for_each(Model::forget_gone);
         let mut entries: Vec<IndexEntry> =
             models.iter().flat_map(|(name, model)| model.entries(name)).collect();
         entries.retain(|entry| !only_ready || entry.state == Some(State::Ready));
@@ -180,7 +185,7 @@ impl Registry {
     /// Unloads a model at a client's wish. It finishes what it was asked.
     pub async fn unload(&self, name: &str) -> Result<(), Error> {
         self.controlled()?;
-        self.retire_all(name).await;
+        self.retire(name, |_| true).await;
         Ok(())
     }
 
@@ -191,13 +196,13 @@ impl Registry {
         }
     }
 
-    async fn retire_all(&self, name: &str) {
+    async fn retire(&self, name: &str, which: impl Fn(&Known) -> bool) {
         let busy = self.models().get(name).map(|model| Arc::clone(&model.busy));
         let Some(busy) = busy else { return };
         let alone = busy.lock_owned().await;
         let retired: Vec<_> = self.change(name, |model| {
             (model.loaded, model.reason) = (None, String::new());
-            model.versions.values_mut().map(Known::retire).collect()
+            model.versions.values_mut().filter(|known| which(known)).map(Known::retire).collect()
         });
         drop(retired);
         self.settle(name, alone);
