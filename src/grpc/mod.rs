@@ -4,3 +4,4 @@ pub mod image_test;
 pub mod kserve;
 pub mod layer;
 pub mod status;
+pub mod torchserve;

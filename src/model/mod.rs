@@ -1,5 +1,6 @@
 //! Models: what one is, where it lies on disk, and which are loaded.
 
+pub mod archive;
 pub mod backend;
 pub mod check;
 pub mod config;

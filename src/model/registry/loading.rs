@@ -151,7 +151,7 @@ impl Registry {
         let backend = self.means.backends.find(config::PYTORCH);
         match file.zip(backend).map(|(file, backend)| backend.names(&file)) {
             Some(Err(error)) => error,
-            Some(Ok(Names { inputs, outputs })) => config::undescribed(name, &inputs, outputs),
+            Some(Ok(Names { inputs, outputs, .. })) => config::undescribed(name, &inputs, outputs),
             None => config::undescribed(name, &[], 0),
         }
     }

@@ -1,0 +1,3 @@
+//! TorchServe's services.
+
+pub mod handler;
