@@ -6,17 +6,18 @@ use std::time::Instant;
 use prost::Message;
 use tonic::Code;
 
-use super::input::{self, Shared};
+use super::input::{self, Shared, Source};
 use super::output::{self, Form, Head};
 use super::parameters::{self, Window, Wishes};
 use super::refusal::Refusal;
 use super::shared_memory::Regions;
-use crate::engine::{Asked, Engine, InferRequest};
+use crate::engine::{Asked, Engine, InferRequest, Served};
 use crate::limits::Credit;
 use crate::model::Signature;
 use crate::model::version::Treatment;
 use crate::proto::inference::model_infer_request::InferInputTensor;
 use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
+use crate::tensor::{DataType, Place};
 
 /// What a client is told whose request comes too late.
 pub fn going_down() -> Refusal {
@@ -55,8 +56,19 @@ pub async fn infer(
     if !caller.shares_memory && !windows.is_empty() {
         return Err(disabled());
     }
-    let room = room(engine, &windows)?;
-    let shared = shared(windows, regions).await?;
+    let looked_at = |(index, _): &(usize, Window)| is_looked_at(&served, &message.inputs[*index]);
+    let (looked_at, others): (Vec<_>, Vec<_>) = windows.into_iter().partition(looked_at);
+    let room = room(engine, &looked_at)?;
+    let name = |index: usize| message.inputs[index].name.as_str();
+    let mut shared = Shared::new();
+    for (index, window) in looked_at {
+        let bytes = regions.slot(name(index), window)?.read_in_turns().await?;
+        shared.insert(index, Source::Bytes(bytes));
+    }
+    for (index, window) in others {
+        let (bytes, slot) = (window.bytes, regions.slot(name(index), window)?);
+        shared.insert(index, Source::Place(bytes, Arc::new(slot)));
+    }
     let Call { mut request, windows, form } = Call::read(message, served.signature(), shared)?;
     // From here on the engine has an eye on it.
     drop(room);
@@ -64,13 +76,14 @@ pub async fn infer(
         return Err(disabled());
     }
     request.treatment.deadline = caller.deadline;
-    for window in windows.iter().flatten() {
+    for (asked, window) in request.outputs.iter_mut().zip(windows) {
         // Before the model works for nothing.
-        regions.find(window)?;
+        let slot = window.map(|window| regions.slot(&asked.name, window)).transpose()?;
+        asked.place = slot.map(|slot| Arc::new(slot) as Arc<dyn Place>);
     }
     let reply = engine.infer(&served, request).await.map_err(Refusal::of_request)?;
     let head = Head { model: served.name().into(), version: served.version() };
-    let mut reply = output::reply(head, reply, windows, regions, form).await?;
+    let mut reply = output::reply(head, reply, form)?;
     reply.id = id;
     Ok(reply)
 }
@@ -133,7 +146,7 @@ pub fn windows(message: &mut ModelInferRequest, most: usize) -> Result<Vec<(usiz
     Ok(windows)
 }
 
-/// Room for what lies in shared memory: a message of some bytes can ask for as much as the largest one.
+/// Room for what is read of shared memory: a message of some bytes can ask for as much as the largest one.
 fn room(engine: &Engine, windows: &[(usize, Window)]) -> Result<Option<Credit>, Refusal> {
     let bytes: u64 = windows.iter().map(|(_, window)| window.bytes).sum();
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -141,12 +154,10 @@ fn room(engine: &Engine, windows: &[(usize, Window)]) -> Result<Option<Credit>, 
     Ok(room.transpose()?)
 }
 
-async fn shared(windows: Vec<(usize, Window)>, regions: &Regions) -> Result<Shared, Refusal> {
-    let mut shared = Shared::new();
-    for (index, window) in windows {
-        shared.insert(index, regions.find(&window)?.read(&window).await?);
-    }
-    Ok(shared)
+/// Whether something before the model has to look at an input's bytes. Others are best fetched when the model runs.
+fn is_looked_at(served: &Served, input: &InferInputTensor) -> bool {
+    let looks = |datatype| matches!(datatype, DataType::Bytes | DataType::Bool);
+    matches!(served, Served::Pipeline(_)) || DataType::from_name(&input.datatype).is_none_or(looks)
 }
 
 /// Bytes that a request takes while it waits.
