@@ -251,7 +251,8 @@ impl Way<'_> {
         let Ready { inputs, rows, geometry, credit } = ready;
         let plain = self.plain(&asked);
         let places = plain.as_deref().map_or_else(Vec::new, |plain| self.places(plain, &asked));
-        let done = self.version.infer(Work { inputs, rows, places, credit }, treatment).await?;
+        let work = Work { inputs, rows, places, credit: Arc::clone(&credit) };
+        let done = self.version.infer(work, treatment).await?;
         let begin = Instant::now();
         let outputs = match plain {
             Some(plain) => {

@@ -181,6 +181,11 @@ impl Version {
         &self.instances
     }
 
+    /// Whether its threads themselves are what computes.
+    pub fn is_on_cpu(&self) -> bool {
+        self.instances.iter().all(|device| *device == Device::Cpu)
+    }
+
     /// What requests for it are checked against.
     pub fn check(&self) -> Check<'_> {
         let Settings { name, signature, pictures, .. } = &*self.settings;

@@ -56,19 +56,10 @@ pub async fn infer(
     if !caller.shares_memory && !windows.is_empty() {
         return Err(disabled());
     }
-    let looked_at = |(index, _): &(usize, Window)| is_looked_at(&served, &message.inputs[*index]);
-    let (looked_at, others): (Vec<_>, Vec<_>) = windows.into_iter().partition(looked_at);
-    let room = room(engine, &looked_at)?;
-    let name = |index: usize| message.inputs[index].name.as_str();
-    let mut shared = Shared::new();
-    for (index, window) in looked_at {
-        let bytes = regions.slot(name(index), window)?.read_in_turns().await?;
-        shared.insert(index, Source::Bytes(bytes));
-    }
-    for (index, window) in others {
-        let (bytes, slot) = (window.bytes, regions.slot(name(index), window)?);
-        shared.insert(index, Source::Place(bytes, Arc::new(slot)));
-    }
+    let early = |(index, _): &(usize, Window)| is_read_early(&served, &message.inputs[*index]);
+    let (early, late): (Vec<_>, Vec<_>) = windows.into_iter().partition(early);
+    let room = room(engine, &early)?;
+    let shared = shared(&message, early, late, regions).await?;
     let Call { mut request, windows, form } = Call::read(message, served.signature(), shared)?;
     // From here on the engine has an eye on it.
     drop(room);
@@ -154,10 +145,35 @@ fn room(engine: &Engine, windows: &[(usize, Window)]) -> Result<Option<Credit>, 
     Ok(room.transpose()?)
 }
 
-/// Whether something before the model has to look at an input's bytes. Others are best fetched when the model runs.
-fn is_looked_at(served: &Served, input: &InferInputTensor) -> bool {
-    let looks = |datatype| matches!(datatype, DataType::Bytes | DataType::Bool);
-    matches!(served, Served::Pipeline(_)) || DataType::from_name(&input.datatype).is_none_or(looks)
+/// What the inputs that lie in shared memory are taken from.
+async fn shared(
+    message: &ModelInferRequest,
+    early: Vec<(usize, Window)>,
+    late: Vec<(usize, Window)>,
+    regions: &Regions,
+) -> Result<Shared, Refusal> {
+    let slot = |index: usize, window| regions.slot(&message.inputs[index].name, window);
+    let mut shared = Shared::new();
+    for (index, window) in late {
+        let (bytes, slot) = (window.bytes, slot(index, window)?);
+        shared.insert(index, Source::Place(bytes, Arc::new(slot)));
+    }
+    for (index, window) in early {
+        let bytes = slot(index, window)?.read_in_turns().await?;
+        shared.insert(index, Source::Bytes(bytes));
+    }
+    Ok(shared)
+}
+
+/// Whether an input is to be read before it waits for the model, since its bytes have to be looked at, or since a GPU
+/// would have to wait while the thread that feeds it copies.
+fn is_read_early(served: &Served, input: &InferInputTensor) -> bool {
+    let looked_at = |datatype| matches!(datatype, DataType::Bytes | DataType::Bool);
+    match served {
+        Served::Pipeline(_) => true,
+        Served::Model(version) if !version.is_on_cpu() => true,
+        Served::Model(_) => DataType::from_name(&input.datatype).is_none_or(looked_at),
+    }
 }
 
 /// Bytes that a request takes while it waits.
