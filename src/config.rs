@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::frame::{PixelFormat, Size};
 use crate::limits::Limits;
 use crate::model::repository::Repository;
+use crate::model::store::expression;
 use crate::model::{Backends, Control, DeviceChoice, Precision};
 use crate::pipeline::models::NoModels;
 use crate::pipeline::names::Names;
@@ -33,6 +34,8 @@ pub struct Config {
     pub pipelines: Names,
     /// The models that are served.
     pub models: Models,
+    /// TorchServe's services, if they are served.
+    pub torchserve: Option<TorchServe>,
     /// What the server calls itself towards clients of the inference protocol.
     pub name: String,
     /// Who may have tensors in shared memory.
@@ -56,6 +59,46 @@ pub struct Models {
     pub precision: Precision,
     /// What can run them.
     pub backends: Backends,
+}
+
+/// TorchServe's services, and the archives that their clients register.
+#[derive(Debug, Clone)]
+pub struct TorchServe {
+    /// Where predictions are answered besides the server's own addresses.
+    pub inference: SocketAddr,
+    /// Where models are managed.
+    pub management: SocketAddr,
+    /// The folder of archives.
+    pub model_store: Option<PathBuf>,
+    /// Expressions of URLs that archives may be fetched from.
+    pub allowed_urls: Vec<String>,
+    /// Archives that are registered from the start: a file, a name and a file as in `name=file`, or `all`.
+    pub load_models: Vec<String>,
+    /// Whether clients may register models, and unregister them.
+    pub model_api: bool,
+    /// The file of tokens that clients have to send; `None` if they need not.
+    pub key_file: Option<PathBuf>,
+}
+
+/// What is served on one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Services {
+    /// Everything but the management of models in TorchServe's way.
+    #[default]
+    Main,
+    /// That too.
+    MainAndManagement,
+    /// TorchServe's predictions.
+    Inference,
+    /// TorchServe's management of models.
+    Management,
+}
+
+impl Services {
+    /// Whether models are managed there in TorchServe's way.
+    pub fn manages(self) -> bool {
+        matches!(self, Services::MainAndManagement | Services::Management)
+    }
 }
 
 /// Who may have tensors in shared memory.
@@ -99,6 +142,7 @@ impl Default for Config {
             raw_format: None,
             pipelines: Names::default(),
             models: Models::default(),
+            torchserve: None,
             name: "frameserve".into(),
             shared_memory: SharedMemory::default(),
             transport: Transport {
@@ -113,7 +157,36 @@ impl Default for Config {
     }
 }
 
+impl Default for TorchServe {
+    fn default() -> Self {
+        TorchServe {
+            inference: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            management: SocketAddr::from(([127, 0, 0, 1], 7071)),
+            model_store: None,
+            allowed_urls: Vec::new(),
+            load_models: Vec::new(),
+            model_api: false,
+            key_file: Some("key_file.json".into()),
+        }
+    }
+}
+
 impl Config {
+    /// All addresses to listen on, and what is served there.
+    pub fn listeners(&self) -> Vec<(SocketAddr, Services)> {
+        let Some(TorchServe { inference, management, .. }) = self.torchserve else {
+            return self.listen.iter().map(|address| (*address, Services::Main)).collect();
+        };
+        // Port 0 is another one each time.
+        let is_main = |address: SocketAddr| address.port() != 0 && self.listen.contains(&address);
+        let main = self.listen.iter().map(|address| match *address {
+            address if address == management && is_main(address) => (address, Services::MainAndManagement),
+            address => (address, Services::Main),
+        });
+        let others = [(inference, Services::Inference), (management, Services::Management)];
+        main.chain(others.into_iter().filter(|(address, _)| !is_main(*address))).collect()
+    }
+
     /// Checks every value against its range, and those that depend on each other.
     pub fn validate(self) -> Result<Self, Error> {
         let limits = &self.limits;
@@ -143,6 +216,9 @@ impl Config {
             let range = "at least one address is needed".into();
             return Err(Error::Range { what: "--listen", value: "nothing".into(), range });
         }
+        if let Some(torchserve) = &self.torchserve {
+            torchserve.check()?;
+        }
         if let Some(Size { width, height }) = self.raw_size {
             limits.check_pixels("--raw-size", width, height)?;
             if let Some(format) = self.raw_format {
@@ -160,6 +236,25 @@ impl Config {
             crate::pipeline::Pipeline::new(named.stages.clone(), limits, &NoModels)?;
         }
         Ok(self)
+    }
+}
+
+impl TorchServe {
+    fn check(&self) -> Result<(), Error> {
+        for text in &self.allowed_urls {
+            expression(text)?;
+        }
+        if self.model_store.is_none() && !self.load_models.is_empty() {
+            return Err(Error::Incomplete(
+                "--torchserve-load-models goes with --torchserve-model-store only",
+            ));
+        }
+        if self.inference == self.management && self.inference.port() != 0 {
+            let value = self.management.to_string();
+            let range = "predictions are served there: it has to be another address".into();
+            return Err(Error::Range { what: "--torchserve-management-address", value, range });
+        }
+        Ok(())
     }
 }
 

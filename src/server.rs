@@ -14,12 +14,13 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::config::{Config, Transport};
+use crate::config::{Config, Services, Transport};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
 use crate::grpc::kserve::{KserveService, Levels, Uncopied};
 use crate::grpc::layer::Calls;
+use crate::grpc::torchserve::{self, TorchServe};
 use crate::proto;
 use crate::proto::image_test_server::ImageTestServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
@@ -30,6 +31,16 @@ pub struct Server {
     engine: Arc<Engine>,
     calls: Calls,
     levels: Option<Levels>,
+    torchserve: Option<TorchServe>,
+}
+
+/// A socket that listens, and what is served there.
+#[derive(Debug)]
+pub struct Listening {
+    /// The socket.
+    pub socket: TcpListener,
+    /// What is served there.
+    pub services: Services,
 }
 
 /// How serving ended.
@@ -60,8 +71,12 @@ pub enum ServeError {
 type ImageTest = ImageTestServer<ImageTestService>;
 type Kserve = GrpcInferenceServiceServer<KserveService>;
 
-/// Whose health is that of the models too: all of the server, and the service that serves them.
+/// Whose health is that of the models too: all of the server, and the services that serve them.
 const WITH_MODELS: [&str; 2] = ["", Kserve::NAME];
+
+/// Theirs is that of the models too, where they are served.
+const OF_TORCHSERVE: [&str; 3] =
+    [torchserve::Inference::NAME, torchserve::OpenInference::NAME, torchserve::Management::NAME];
 
 /// Whose health can be asked for besides: streams of frames need no model.
 const WITHOUT_MODELS: [&str; 1] = [ImageTest::NAME];
@@ -77,7 +92,9 @@ impl Server {
     pub fn new(config: Config) -> Result<Self, Error> {
         let engine = Arc::new(Engine::new(config.validate()?)?);
         let calls = Calls::new(engine.limits());
-        Ok(Server { engine, calls, levels: None })
+        let torchserve = engine.config().torchserve.clone();
+        let torchserve = torchserve.map(|terms| TorchServe::new(Arc::clone(&engine), terms)).transpose()?;
+        Ok(Server { engine, calls, levels: None, torchserve })
     }
 
     /// Lets clients change what is logged.
@@ -98,27 +115,29 @@ impl Server {
     /// Serves on these listeners until `shutdown` is ready; then no new streams are taken, the frames that
     /// were read are answered, and this returns when all streams have ended, at the latest after the configured
     /// time. What is open then ends with the runtime.
-    pub async fn serve(
+    pub async fn serve<L: Into<Listening>>(
         self,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<L>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Ended, ServeError> {
         let config = self.engine.config();
         let (health, health_service) = tonic_health::server::health_reporter();
-        set_health(&health, &WITH_MODELS, ServingStatus::NotServing).await;
+        let with_models = self.with_models();
+        set_health(&health, &with_models, ServingStatus::NotServing).await;
         set_health(&health, &WITHOUT_MODELS, ServingStatus::Serving).await;
-        let routes = Routes::new(self.image_test())
-            .add_service(Uncopied(self.kserve()))
-            .add_service(health_service.max_decoding_message_size(NAME_BYTES))
+        let common = Routes::new(health_service.max_decoding_message_size(NAME_BYTES))
             .add_service(reflection().build_v1()?.max_decoding_message_size(NAME_BYTES))
             .add_service(reflection().build_v1alpha()?.max_decoding_message_size(NAME_BYTES));
         let drain = self.engine.drain().clone();
         let permits = Arc::new(Semaphore::new(config.transport.max_connections));
-        let serving = listeners.into_iter().map(|listener| {
-            let mut builder = transport(&config.transport).layer(self.calls.clone());
-            let router = builder.add_routes(routes.clone());
+        let serving = listeners.into_iter().map(|listening| {
+            let Listening { socket, services } = listening.into();
+            // Tokens are renewed over plain HTTP.
+            let mut builder =
+                transport(&config.transport).accept_http1(services.manages()).layer(self.calls.clone());
+            let router = builder.add_routes(self.routes(common.clone(), services));
             router.serve_with_incoming_shutdown(
-                connections(listener, Arc::clone(&permits)),
+                connections(socket, Arc::clone(&permits)),
                 drain.clone().cancelled_owned(),
             )
         });
@@ -126,7 +145,10 @@ impl Server {
         // Healthy is who can answer for the models too that are to be there from the start.
         let mut models = std::pin::pin!(async {
             Arc::clone(self.engine.models()).open().await;
-            set_health(&health, &WITH_MODELS, ServingStatus::Serving).await;
+            if let Some(torchserve) = &self.torchserve {
+                torchserve.load().await;
+            }
+            set_health(&health, &with_models, ServingStatus::Serving).await;
             Arc::clone(self.engine.models()).watch().await
         });
         let mut shutdown = std::pin::pin!(shutdown);
@@ -137,7 +159,7 @@ impl Server {
         }
         let streams = self.engine.open_streams();
         tracing::info!(streams, deadline = ?config.drain_timeout, "draining");
-        for services in [&WITH_MODELS[..], &WITHOUT_MODELS] {
+        for services in [&with_models[..], &WITHOUT_MODELS] {
             set_health(&health, services, ServingStatus::NotServing).await;
         }
         drain.cancel();
@@ -152,13 +174,41 @@ impl Server {
             }
         }
         // Who watches our health would go on for ever, and has seen what there was to see.
-        for service in WITH_MODELS.into_iter().chain(WITHOUT_MODELS) {
+        for service in with_models.iter().copied().chain(WITHOUT_MODELS) {
             health.clone().clear_service_status(service).await;
         }
         let farewell = deadline.min(Instant::now() + FAREWELL);
         match timeout_at(farewell, serving).await {
             Ok(ended) => Ok(ended.map(|_| Ended::Drained)?),
             Err(_) => Ok(Ended::Drained),
+        }
+    }
+
+    /// Those names whose health is that of the models.
+    fn with_models(&self) -> Vec<&'static str> {
+        let torchserve = self.torchserve.iter().flat_map(|_| OF_TORCHSERVE);
+        WITH_MODELS.into_iter().chain(torchserve).collect()
+    }
+
+    /// What is served on one address, besides what is common to all.
+    fn routes(&self, common: Routes, services: Services) -> Routes {
+        let main = matches!(services, Services::Main | Services::MainAndManagement);
+        let routes = match main {
+            true => common.add_service(self.image_test()).add_service(Uncopied(self.kserve())),
+            false => common,
+        };
+        let Some(torchserve) = &self.torchserve else { return routes };
+        let routes = match services {
+            Services::Management => routes,
+            _ => routes.add_service(torchserve.inference()).add_service(torchserve.open_inference()),
+        };
+        match (services.manages(), torchserve.renewal()) {
+            (true, Some(renewal)) => {
+                let routes = routes.add_service(torchserve.management());
+                Routes::from(routes.into_axum_router().route_service(torchserve::RENEWAL_PATH, renewal))
+            }
+            (true, None) => routes.add_service(torchserve.management()),
+            (false, _) => routes,
         }
     }
 
@@ -170,7 +220,9 @@ impl Server {
             "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection",
         ];
-        let service = ImageTestService::new(Arc::clone(&self.engine), services.map(String::from));
+        let torchserve = self.torchserve.iter().flat_map(|_| OF_TORCHSERVE.into_iter().take(2));
+        let services = services.into_iter().chain(torchserve).map(String::from);
+        let service = ImageTestService::new(Arc::clone(&self.engine), services);
         ImageTestServer::new(service)
             .max_decoding_message_size(self.engine.limits().max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -183,6 +235,12 @@ impl Server {
             .max_decoding_message_size(self.engine.limits().max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Deflate)
+    }
+}
+
+impl From<TcpListener> for Listening {
+    fn from(socket: TcpListener) -> Self {
+        Listening { socket, services: Services::Main }
     }
 }
 

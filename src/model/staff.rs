@@ -151,7 +151,9 @@ impl Staff {
         }
         let mut roster = self.roster();
         let begins: Vec<_> = hired.iter().map(|hired| hired.begin.clone()).collect();
-        roster.members.extend(hired.into_iter().map(|Hired { member, .. }| Member { since: SystemTime::now(), ..member }));
+        roster.members.extend(
+            hired.into_iter().map(|Hired { member, .. }| Member { since: SystemTime::now(), ..member }),
+        );
         let there = roster.members.iter().filter(|member| !member.leaving).count();
         roster.wanted = Wanted { min: there, max: there };
         drop(roster);

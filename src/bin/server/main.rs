@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use frameserve::config::Config;
+use frameserve::config::{Config, Services};
 use frameserve::grpc::kserve::Levels;
-use frameserve::server::{Ended, Server};
+use frameserve::server::{Ended, Listening, Server};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -62,17 +62,21 @@ fn run(args: Args) -> Result<(), Failure> {
 
 async fn serve(config: Config, levels: Levels) -> Result<(), Failure> {
     let mut listeners = Vec::new();
-    for address in config.listen.clone() {
-        let listener =
-            TcpListener::bind(address).await.map_err(|error| Failure::Listen { address, error })?;
-        listeners.push(listener);
+    for (address, services) in config.listeners() {
+        let socket = TcpListener::bind(address).await.map_err(|error| Failure::Listen { address, error })?;
+        listeners.push(Listening { socket, services });
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let server = Server::new(config)?.with_levels(levels);
     let mut out = std::io::stdout().lock();
-    for listener in &listeners {
+    for Listening { socket, services } in &listeners {
+        let what = match services {
+            Services::Main | Services::MainAndManagement => "",
+            Services::Inference => " (TorchServe's predictions)",
+            Services::Management => " (TorchServe's management)",
+        };
         // On standard output, for whoever started us with port 0; it may be closed.
-        let _closed = writeln!(out, "listening on {}", listener.local_addr()?).and_then(|()| out.flush());
+        let _closed = writeln!(out, "listening on {}{what}", socket.local_addr()?).and_then(|()| out.flush());
     }
     drop(out);
     let mut asked = async move || {

@@ -22,7 +22,6 @@ mod uncopied;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::Stream;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
@@ -35,6 +34,7 @@ use crate::model::Signature;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
 use infer::{Call, Caller};
+use input::Source;
 use log::Log;
 pub use log::{Levels, SetLevel};
 use parameters::Window;
@@ -93,12 +93,25 @@ pub fn read(mut message: ModelInferRequest, signature: &Signature) -> Result<Inf
     let mut read = || {
         let windows = infer::windows(&mut message, MOST_SHARED)?;
         let zeros = |(index, window): (usize, Window)| {
-            (index, Bytes::from(vec![0; usize::try_from(window.bytes).unwrap_or(MOST_SHARED)]))
+            let bytes = vec![0; usize::try_from(window.bytes).unwrap_or(MOST_SHARED)];
+            (index, Source::Bytes(bytes.into()))
         };
         let shared = windows.into_iter().map(zeros).collect();
         Ok(Call::read(std::mem::take(&mut message), signature, shared)?.request)
     };
     read().map_err(|refusal: Refusal| refusal.status(&id))
+}
+
+/// Answers a request as `ModelInfer` does, for protocols whose messages are the same. Tensors are those in the messages.
+pub(super) async fn answer_tensors(
+    engine: &Arc<Engine>,
+    message: ModelInferRequest,
+    deadline: Option<std::time::Instant>,
+) -> Result<ModelInferResponse, Status> {
+    let id = message.id.clone();
+    let caller = Caller { deadline, shares_memory: false };
+    let reply = infer::infer(engine, &Regions::default(), message, caller).await;
+    reply.map_err(|refusal| refusal.status(&id))
 }
 
 /// A reply, unless the call is refused.

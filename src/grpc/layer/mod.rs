@@ -22,9 +22,11 @@ use request::{RequestBody, Room};
 
 /// The calls in which a stream goes one way or both. Those that carry tensors and frames admit them one by one;
 /// the others' messages are small.
-pub const STREAMS: [&str; 5] = [
+pub const STREAMS: [&str; 7] = [
     "/ImageTest/Analyse",
     "/inference.GRPCInferenceService/ModelStreamInfer",
+    "/org.pytorch.serve.grpc.inference.InferenceAPIsService/StreamPredictions",
+    "/org.pytorch.serve.grpc.inference.InferenceAPIsService/StreamPredictions2",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",

@@ -115,7 +115,9 @@ impl Known {
 
     /// Whether there is nothing of it any more, not even what it was asked.
     fn is_gone(&self) -> bool {
-        self.ready.is_none() && !self.loading && self.leaving.iter().all(|version| version.strong_count() == 0)
+        self.ready.is_none()
+            && !self.loading
+            && self.leaving.iter().all(|version| version.strong_count() == 0)
     }
 
     /// Whether another version may have its number.

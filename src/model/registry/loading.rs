@@ -112,11 +112,15 @@ impl Registry {
     /// No client has registered another version under one of these numbers.
     fn check_unregistered(&self, name: &str, numbers: &[u64]) -> Result<(), Error> {
         let registered = self.change(name, |model| {
-            let known = |number: &&u64| model.versions.get(number).is_some_and(|known| !known.is_free() && known.registered);
+            let known = |number: &&u64| {
+                model.versions.get(number).is_some_and(|known| !known.is_free() && known.registered)
+            };
             numbers.iter().find(known).copied()
         });
         registered.map_or(Ok(()), |number| {
-            Err(Error::Load(format!("a client has registered another version {number} of it, which has to go first")))
+            Err(Error::Load(format!(
+                "a client has registered another version {number} of it, which has to go first"
+            )))
         })
     }
 

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 pub use known::{IndexEntry, State};
-pub use registering::{Held, Package};
 use known::{Known, Model};
 use loading::Brought;
+pub use registering::{Held, Package};
 
 use super::repository::Repository;
 use super::statistics::Snapshot;
@@ -116,7 +116,11 @@ impl Registry {
     pub fn find(&self, name: &str, version: Option<u64>) -> Result<Arc<Version>, Error> {
         let models = self.models();
         let model = models.get(name).ok_or_else(|| ModelUnknown::Model(name.into()))?;
-        let chosen = || model.default.filter(|number| model.versions.get(number).is_some_and(|known| known.ready.is_some()));
+        let chosen = || {
+            model
+                .default
+                .filter(|number| model.versions.get(number).is_some_and(|known| known.ready.is_some()))
+        };
         let Some(number) = version.or_else(chosen) else {
             let newest = model.versions.values().rev().find_map(Known::usable);
             return newest.ok_or_else(|| ModelUnknown::NoneReady(name.into()).into());

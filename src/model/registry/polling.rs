@@ -44,7 +44,9 @@ impl Registry {
             };
             let gone: Vec<String> = {
                 let models = self.models();
-                let gone = models.iter().filter(|(name, model)| model.is_of_repository() && !now.contains_key(*name));
+                let gone = models
+                    .iter()
+                    .filter(|(name, model)| model.is_of_repository() && !now.contains_key(*name));
                 gone.map(|(name, _)| name.clone()).collect()
             };
             for name in gone {

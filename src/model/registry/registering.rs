@@ -81,7 +81,8 @@ impl Registry {
             let busy = Arc::clone(&self.models().entry(name.clone()).or_default().busy);
             let alone = busy.lock_owned().await;
             let (registry, named) = (Arc::clone(&self), name.clone());
-            let registered = self.loaders.submit(move |(), _| registry.register_now(&named, archive, package)).await;
+            let registered =
+                self.loaders.submit(move |(), _| registry.register_now(&named, archive, package)).await;
             self.settle(&name, alone);
             registered.unwrap_or_else(Err)
         });
@@ -103,7 +104,8 @@ impl Registry {
                 None => None,
             };
             let registry = Arc::clone(&self);
-            let scale = move |(): &mut (), _: crate::exec::pool::Wanted<'_>| version.scale(wanted, &registry.means);
+            let scale =
+                move |(): &mut (), _: crate::exec::pool::Wanted<'_>| version.scale(wanted, &registry.means);
             self.loaders.submit(scale).await.unwrap_or_else(Err)
         });
         scaling.await.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
@@ -129,7 +131,9 @@ impl Registry {
             let this = held.iter().find(|held| held.version.number() == number);
             match this {
                 None => Err(ModelUnknown::Version { model: name.into(), version: number }.into()),
-                Some(Held { is_default: true, .. }) if held.len() > 1 => Err(Error::DefaultVersion(name.into())),
+                Some(Held { is_default: true, .. }) if held.len() > 1 => {
+                    Err(Error::DefaultVersion(name.into()))
+                }
                 Some(_) => {
                     model.default = model.default.filter(|default| *default != number);
                     Ok(model.versions.get_mut(&number).and_then(|known| known.retire()))
@@ -155,7 +159,12 @@ impl Registry {
         Ok(())
     }
 
-    fn register_now(&self, name: &str, archive: ModelArchive, package: Package) -> Result<Arc<Version>, Error> {
+    fn register_now(
+        &self,
+        name: &str,
+        archive: ModelArchive,
+        package: Package,
+    ) -> Result<Arc<Version>, Error> {
         let text = archive.version.clone();
         let number = self.change(name, |model| {
             model.forget_gone();
@@ -163,8 +172,12 @@ impl Registry {
                 return Err(Error::AlreadyRegistered { model: name.into(), version: text });
             }
             // The default stays what it was, as clients of this protocol expect it.
-            let before = model.default_version().and_then(|known| known.ready.as_ref()).map(|version| version.number());
-            let number = number(&text, |number| model.versions.get(&number).is_none_or(|known| known.is_free()));
+            let before = model
+                .default_version()
+                .and_then(|known| known.ready.as_ref())
+                .map(|version| version.number());
+            let number =
+                number(&text, |number| model.versions.get(&number).is_none_or(|known| known.is_free()));
             model.default = model.default.or(before).or(Some(number));
             let known = model.versions.entry(number).or_default();
             (known.loading, known.registered) = (true, true);
@@ -175,7 +188,8 @@ impl Registry {
             Ok(version) => {
                 self.publish(name, version);
                 let held = self.held(name).into_iter().find(|held| held.version.number() == number);
-                held.map(|held| held.version).ok_or_else(|| Error::Internal(format!("{name} {number} is gone")))
+                held.map(|held| held.version)
+                    .ok_or_else(|| Error::Internal(format!("{name} {number} is gone")))
             }
             Err(error) => {
                 self.change(name, |model| {
@@ -188,14 +202,20 @@ impl Registry {
         }
     }
 
-    fn idle(&self, name: &str, number: u64, archive: ModelArchive, package: Package) -> Result<Version, Error> {
-        let (folder, given) = (archive.folder.clone(), Some(archive.config.as_str()));
+    fn idle(
+        &self,
+        name: &str,
+        number: u64,
+        archive: ModelArchive,
+        package: Package,
+    ) -> Result<Version, Error> {
+        let (folder, given) = (archive.folder.folder().to_owned(), Some(archive.config.as_str()));
         let source = Source { name, folder: &folder, version: None, given, backends: &self.means.backends };
         let settings = Settings::read(&source)?
             .ok_or_else(|| Error::Internal(format!("the configuration of {name}'s archive is none")))?;
         let registered = Registered {
-            response_timeout: archive.response_timeout.unwrap_or(package.response_timeout),
-            startup_timeout: archive.startup_timeout.unwrap_or(package.startup_timeout),
+            response_timeout: archive.options.response_timeout.unwrap_or(package.response_timeout),
+            startup_timeout: archive.options.startup_timeout.unwrap_or(package.startup_timeout),
             url: package.url,
             at_start: package.at_start,
             archive,

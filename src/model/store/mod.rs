@@ -87,7 +87,8 @@ impl ModelStore {
         }
         let (from, to, allowed) = (url.to_owned(), path.clone(), Arc::clone(&self.allowed));
         let failed = |why: String| StoreError::Fetch { url: url.into(), why };
-        let fetched = self.fetching.submit(move |(), wanted| fetch::fetch(&from, &to, &allowed, wanted)).await;
+        let fetched =
+            self.fetching.submit(move |(), wanted| fetch::fetch(&from, &to, &allowed, wanted)).await;
         match fetched.map_err(|error| failed(error.to_string()))? {
             Ok(()) => Ok(path),
             Err(fetch::Failure::Exists) => Err(StoreError::Exists(name.into())),
@@ -97,7 +98,8 @@ impl ModelStore {
 
     /// Removes what was fetched from a URL. What came by its name stays.
     pub fn discard(&self, url: &str) {
-        let Some(path) = self.folder.as_ref().zip(file_name(url)).map(|(folder, name)| folder.join(name)) else {
+        let Some(path) = self.folder.as_ref().zip(file_name(url)).map(|(folder, name)| folder.join(name))
+        else {
             return;
         };
         if is_url(url)
@@ -110,7 +112,8 @@ impl ModelStore {
     /// Names of all archives in the store: files and folders that are not hidden, in the order of their names.
     pub fn names(&self) -> Result<Vec<String>, Error> {
         let folder = self.folder.as_ref().ok_or_else(|| Error::Load(StoreError::NoStore.to_string()))?;
-        let unreadable = |error: std::io::Error| Error::Load(format!("{} can't be read: {error}", folder.display()));
+        let unreadable =
+            |error: std::io::Error| Error::Load(format!("{} can't be read: {error}", folder.display()));
         let mut names = Vec::new();
         for entry in fs::read_dir(folder).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;

@@ -31,9 +31,11 @@ const SCORE: &str = "score";
 /// The answer to a request that [`request`](super::request) made: JSON as TorchServe's handlers write it, or an
 /// encoded picture.
 pub fn prediction(served: &Served, reply: InferReply) -> Result<Bytes, Error> {
+    let here = reply.outputs.into_iter().map(|(name, tensor)| Ok((name, tensor.fetch()?)));
+    let named = here.collect::<Result<Vec<(String, Tensor)>, Error>>()?;
     let outputs: Vec<Tensor> = match Answer::of(served) {
-        Answer::Tensors => return tensors(served, reply),
-        _ => reply.outputs.into_iter().map(|(_, tensor)| tensor).collect(),
+        Answer::Tensors => return tensors(served, &named),
+        _ => named.into_iter().map(|(_, tensor)| tensor).collect(),
     };
     let first = outputs.first().ok_or_else(|| Error::Internal("the model gave no output".into()))?;
     let batched = served.signature().max_batch > 0;
@@ -209,14 +211,14 @@ fn picture(output: &Tensor) -> Result<Bytes, Error> {
 
 /// All outputs as nested lists: alone if there is one, else in a dict. A batch of one row is that row. A string alone
 /// is what it is.
-fn tensors(served: &Served, reply: InferReply) -> Result<Bytes, Error> {
+fn tensors(served: &Served, outputs: &[(String, Tensor)]) -> Result<Bytes, Error> {
     let batched = served.signature().max_batch > 0;
     let dims = |tensor: &Tensor| match tensor.shape().dims() {
         [1, rest @ ..] if batched => rest.to_vec(),
         dims => dims.to_vec(),
     };
     let mut json = Json::default();
-    match &reply.outputs[..] {
+    match outputs {
         [(_, output)] => match output.data() {
             Data::Elements(elements) if elements.len() == 1 => return Ok(elements[0].clone()),
             _ => numbers::write(&mut json, output, &dims(output))?,

@@ -15,7 +15,7 @@ use crate::frame::{Codec, Encoded, Encoding};
 use crate::model::check::Given;
 use crate::model::pictures::DETECTIONS;
 use crate::model::signature::Port;
-use crate::tensor::{DataType, Shape, Tensor};
+use crate::tensor::{DataType, Kept, Shape, Tensor};
 
 /// The keys under which handlers look for what is sent, in this order.
 const KEYS: [&str; 2] = ["data", "body"];
@@ -36,7 +36,7 @@ pub fn request(served: &Served, mut inputs: HashMap<String, Bytes>) -> Result<In
         (Some(bytes), Some(index)) => {
             let (tensor, came) = self::picture(served, &ports[index], bytes)?;
             codec = came.unwrap_or(codec);
-            vec![Given { name: ports[index].name.clone(), tensor }]
+            vec![Given { name: ports[index].name.clone(), tensor: Kept::Here(tensor) }]
         }
         (Some(bytes), None) => tensors(served, bytes)?,
         (None, _) => Vec::new(),
@@ -44,7 +44,8 @@ pub fn request(served: &Served, mut inputs: HashMap<String, Bytes>) -> Result<In
     let named = inputs.into_iter().map(|(name, bytes)| {
         let port = ports.iter().find(|port| port.name == name);
         let port = port.ok_or_else(|| unknown(served, name))?;
-        tensor(served, port, bytes).map(|tensor| Given { name: port.name.clone(), tensor })
+        tensor(served, port, bytes)
+            .map(|tensor| Given { name: port.name.clone(), tensor: Kept::Here(tensor) })
     });
     let named = named.collect::<Result<Vec<_>, Error>>()?;
     let inputs: Vec<Given> = given.into_iter().chain(named).collect();
@@ -58,7 +59,7 @@ pub fn request(served: &Served, mut inputs: HashMap<String, Bytes>) -> Result<In
 /// What is needed of the model's outputs.
 fn outputs(served: &Served, codec: Codec) -> Vec<Asked> {
     let ports = &served.signature().outputs;
-    let asked = |name: &str| Asked { name: name.into(), classification: 0, codec: None };
+    let asked = |name: &str| Asked { name: name.into(), classification: 0, codec: None, place: None };
     match Answer::of(served) {
         Answer::Classes(classifier) => vec![asked(&ports[classifier.output].name)],
         Answer::Boxes(lists, _) => {
@@ -98,7 +99,7 @@ fn tensors(served: &Served, bytes: Bytes) -> Result<Vec<Given>, Error> {
             let port = signature.inputs.iter().find(|port| port.name == name);
             let port = port.ok_or_else(|| unknown(served, name))?;
             let tensor = numbers::tensor(signature, port, &values)?;
-            Ok(Given { name: port.name.clone(), tensor })
+            Ok(Given { name: port.name.clone(), tensor: Kept::Here(tensor) })
         });
         return given.collect();
     }
@@ -111,7 +112,7 @@ fn tensors(served: &Served, bytes: Bytes) -> Result<Vec<Given>, Error> {
         )));
     };
     let tensor = tensor(served, port, bytes)?;
-    Ok(vec![Given { name: port.name.clone(), tensor }])
+    Ok(vec![Given { name: port.name.clone(), tensor: Kept::Here(tensor) }])
 }
 
 /// One tensor: nested lists in JSON, or as many bytes as it has.
