@@ -10,19 +10,18 @@ use super::piped::PipedModel;
 use crate::error::{Error, ModelUnknown, RequestError};
 use crate::frame::{Encoding, Workbench};
 use crate::limits::Credit;
-use crate::model::Inputs;
 use crate::model::check::{Checked, Given};
 use crate::model::pictures::{self, Pictures};
 use crate::model::registry::{IndexEntry, State};
 use crate::model::settings::Settings;
 use crate::model::signature::Signature;
 use crate::model::statistics::{Compute, Snapshot, Success};
-use crate::model::version::{Treatment, Version};
+use crate::model::version::{Treatment, Version, Work};
 use crate::pipeline::spec;
 use crate::proto::inference::ModelConfig;
 use crate::tensor::classification::{self, Ranking};
 use crate::tensor::image::Geometry;
-use crate::tensor::{Data, DataType, Tensor};
+use crate::tensor::{Data, DataType, Kept, Place, Tensor};
 
 /// Something that answers requests: a version of a model, or a named pipeline.
 #[derive(Debug, Clone)]
@@ -47,7 +46,7 @@ pub struct InferRequest {
 }
 
 /// An output that a client wants.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Asked {
     /// Its name.
     pub name: String,
@@ -55,13 +54,15 @@ pub struct Asked {
     pub classification: usize,
     /// In place of pixels, an encoded picture.
     pub codec: Option<Encoding>,
+    /// Where it is to be put, if not into the reply.
+    pub place: Option<Arc<dyn Place>>,
 }
 
 /// What a model answers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct InferReply {
-    /// Names and values, in the order in which they were asked for.
-    pub outputs: Vec<(String, Tensor)>,
+    /// Names and values, in the order in which they were asked for. What was to be put elsewhere is there.
+    pub outputs: Vec<(String, Kept)>,
 }
 
 impl Served {
@@ -126,6 +127,13 @@ impl Served {
     }
 }
 
+impl Asked {
+    /// An output as the model gives it, in the reply.
+    pub fn whole(name: &str) -> Self {
+        Asked { name: name.into(), classification: 0, codec: None, place: None }
+    }
+}
+
 /// A request with what it needs on its way.
 struct Way<'a> {
     engine: &'a Engine,
@@ -135,7 +143,7 @@ struct Way<'a> {
 
 /// Inputs that are as the model takes them.
 struct Ready {
-    inputs: Inputs,
+    inputs: Vec<Option<Kept>>,
     rows: usize,
     /// How the pictures lie in the tensors that were made of them.
     geometry: Vec<Geometry>,
@@ -231,16 +239,30 @@ impl Way<'_> {
     async fn answer(
         &self,
         checked: Checked,
-        asked: Vec<Asked>,
+        mut asked: Vec<Asked>,
         treatment: Treatment,
     ) -> Result<InferReply, Error> {
+        if asked.is_empty() {
+            let listed = self.version.listed().outputs.iter();
+            asked = listed.map(|port| Asked::whole(&port.name)).collect();
+        }
         let ready = self.prepare(checked).await?;
         let input = self.began.elapsed();
         let Ready { inputs, rows, geometry, credit } = ready;
-        let done = self.version.infer(inputs, rows, treatment, &credit).await?;
+        let plain = self.plain(&asked);
+        let places = plain.as_deref().map_or_else(Vec::new, |plain| self.places(plain, &asked));
+        let work = Work { inputs, rows, places, credit: Arc::clone(&credit) };
+        let done = self.version.infer(work, treatment).await?;
         let begin = Instant::now();
-        let outputs = self.finish(done.outputs, asked, geometry).await?;
-        let compute = Compute { input, infer: done.ran, output: begin.elapsed() };
+        let outputs = match plain {
+            Some(plain) => {
+                let output = |(asked, index): (Asked, usize)| (asked.name, done.outputs[index].clone());
+                asked.into_iter().zip(plain).map(output).collect()
+            }
+            None => self.finish(done.outputs, asked, geometry).await?,
+        };
+        let (input, output) = (input + done.fetched, begin.elapsed() + done.put);
+        let compute = Compute { input, infer: done.ran, output };
         let total = self.began.elapsed();
         self.version.statistics().succeeded(Success { rows, queue: done.queued, compute, total });
         Ok(InferReply { outputs })
@@ -251,7 +273,7 @@ impl Way<'_> {
         let Checked { mut inputs, rows } = checked;
         let Settings { signature, .. } = &**self.version.settings();
         let pictures = self.pictures(&inputs);
-        let mut bytes: usize = inputs.iter().flatten().map(Tensor::memory).sum();
+        let mut bytes: usize = inputs.iter().flatten().map(Kept::memory).sum();
         if let Some((pictures, encoded)) = &pictures {
             bytes = bytes.saturating_add(pictures.memory(encoded, self.engine.limits())?);
         }
@@ -273,22 +295,22 @@ impl Way<'_> {
             prepared
         });
         let (tensor, geometry) = job.await??;
-        inputs[index] = Some(tensor);
+        inputs[index] = Some(Kept::Here(tensor));
         Ok(Ready { inputs, rows, geometry, credit })
     }
 
     /// Pictures that came as a tensor: what is found in them is found there.
-    fn geometry(&self, inputs: &Inputs) -> Result<Vec<Geometry>, Error> {
+    fn geometry(&self, inputs: &[Option<Kept>]) -> Result<Vec<Geometry>, Error> {
         let finder = self.version.settings().pictures.as_ref().filter(|pictures| pictures.has_places());
         let tensor = finder.and_then(|pictures| Some((pictures, inputs.get(pictures.input)?.as_ref()?)));
-        tensor.map_or_else(|| Ok(Vec::new()), |(pictures, tensor)| pictures.geometry(tensor))
+        tensor.map_or_else(|| Ok(Vec::new()), |(pictures, tensor)| pictures.geometry(tensor.shape()))
     }
 
     /// The encoded pictures among the inputs.
-    fn pictures(&self, inputs: &Inputs) -> Option<(&Pictures, Vec<Bytes>)> {
+    fn pictures(&self, inputs: &[Option<Kept>]) -> Option<(&Pictures, Vec<Bytes>)> {
         let Settings { pictures, signature, .. } = &**self.version.settings();
         let pictures = pictures.as_ref()?;
-        let tensor = inputs.get(pictures.input)?.as_ref()?;
+        let tensor = inputs.get(pictures.input)?.as_ref()?.here()?;
         let takes_bytes = signature.inputs.get(pictures.input)?.datatype == DataType::Bytes;
         match tensor.data() {
             Data::Elements(elements) if !takes_bytes => Some((pictures, elements.clone())),
@@ -296,33 +318,37 @@ impl Way<'_> {
         }
     }
 
+    /// The model's outputs that are asked for, if nothing is to be made of any.
+    fn plain(&self, asked: &[Asked]) -> Option<Vec<usize>> {
+        let names = &self.version.settings().signature;
+        let plain = |asked: &Asked| {
+            names.output(&asked.name).filter(|_| asked.classification == 0 && asked.codec.is_none())
+        };
+        asked.iter().map(plain).collect()
+    }
+
+    /// Where the model's outputs are to be put, of which `plain` are asked for.
+    fn places(&self, plain: &[usize], asked: &[Asked]) -> Vec<Option<Arc<dyn Place>>> {
+        let mut places = vec![None; self.version.settings().signature.outputs.len()];
+        for (index, asked) in plain.iter().zip(asked) {
+            places[*index].clone_from(&asked.place);
+        }
+        places
+    }
+
     /// Makes of the model's outputs what was asked for.
     async fn finish(
         &self,
-        outputs: Vec<Tensor>,
-        mut asked: Vec<Asked>,
+        outputs: Vec<Kept>,
+        asked: Vec<Asked>,
         geometry: Vec<Geometry>,
-    ) -> Result<Vec<(String, Tensor)>, Error> {
-        if asked.is_empty() {
-            let listed = self.version.listed().outputs.iter();
-            asked = listed
-                .map(|port| Asked { name: port.name.clone(), classification: 0, codec: None })
-                .collect();
-        }
-        let names = &self.version.settings().signature;
-        let plain = |asked: &Asked| {
-            let index =
-                names.output(&asked.name).filter(|_| asked.classification == 0 && asked.codec.is_none())?;
-            Some((asked.name.clone(), outputs[index].clone()))
-        };
-        if let Some(plain) = asked.iter().map(plain).collect() {
-            return Ok(plain);
-        }
+    ) -> Result<Vec<(String, Kept)>, Error> {
         let settings = Arc::clone(self.version.settings());
         let job = self.engine.pool.submit(move |bench, _| {
+            let outputs: Vec<Tensor> = outputs.into_iter().map(Kept::fetch).collect::<Result<_, _>>()?;
             let make = |asked: Asked| {
                 let made = made(&settings, &outputs, &asked, &geometry, bench)?;
-                Ok((asked.name, made))
+                Ok((asked.name, made.put(asked.place)?))
             };
             let made = asked.into_iter().map(make).collect();
             bench.tidy();
@@ -379,7 +405,7 @@ fn made(
 /// Everything that is asked for is there, and can be had in that form.
 fn check_outputs(served: &Served, asked: &[Asked]) -> Result<(), Error> {
     let model = || served.name().to_owned();
-    for (at, Asked { name, classification, codec }) in asked.iter().enumerate() {
+    for (at, Asked { name, classification, codec, .. }) in asked.iter().enumerate() {
         let Some(index) = served.signature().output(name) else {
             return Err(RequestError::UnknownOutput { output: name.clone(), model: model() }.into());
         };

@@ -10,10 +10,10 @@ use crate::frame::{Answer, Image, Size};
 use crate::model::pictures::{self, Pictures};
 use crate::model::registry::Registry;
 use crate::model::statistics::{Compute, Success};
-use crate::model::version::{Treatment, Version};
+use crate::model::version::{Treatment, Version, Work};
 use crate::pipeline::models::{Asker, Asking, FrameModel, Models, Seen, Shown, Task};
-use crate::tensor::Tensor;
 use crate::tensor::image::{Geometry, Scratch};
+use crate::tensor::{Kept, Tensor};
 
 /// All models of the registry.
 pub struct Lookers(pub Arc<Registry>);
@@ -161,11 +161,13 @@ impl Shown for Prepared {
             let Asker { stream, deadline, credit } = asker;
             let treatment = Treatment { deadline, stream: Some(stream), ..Treatment::default() };
             let mut inputs = vec![None; fitting.version.settings().signature.inputs.len()];
-            inputs[fitting.pictures()?.input] = Some(tensor);
-            let done = fitting.version.infer(inputs, 1, treatment, &credit).await.inspect_err(|_| {
+            inputs[fitting.pictures()?.input] = Some(Kept::Here(tensor));
+            let work = Work { inputs, rows: 1, places: Vec::new(), credit };
+            let done = fitting.version.infer(work, treatment).await.inspect_err(|_| {
                 fitting.version.statistics().failed(took + began.elapsed());
             })?;
-            let (ran, queued, outputs) = (done.ran, done.queued, done.outputs);
+            let (ran, queued) = (done.ran, done.queued);
+            let outputs: Vec<Tensor> = done.outputs.into_iter().map(Kept::fetch).collect::<Result<_, _>>()?;
             let read = move || {
                 let begin = Instant::now();
                 let answer = fitting.read(&outputs, &[geometry]);

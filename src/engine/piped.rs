@@ -114,7 +114,7 @@ impl PipedModel {
             if name != IMAGE {
                 return Err(RequestError::UnknownInput { input: name, model: model() }.into());
             }
-            if image.replace(tensor).is_some() {
+            if image.replace(tensor.fetch()?).is_some() {
                 return Err(RequestError::Duplicate { what: "input", name }.into());
             }
         }
@@ -204,20 +204,21 @@ impl Engine {
         // In the order of the pictures, as many side by side as on a stream: a message holds a great many.
         let works = stream::iter(works).buffered(self.limits().max_window);
         let processed: Vec<_> = works.try_collect().await?;
-        let names = if outputs.is_empty() {
-            vec![IMAGE.to_owned(), FINDINGS.to_owned()]
-        } else {
-            outputs.into_iter().map(|Asked { name, .. }| name).collect()
-        };
+        let outputs = if outputs.is_empty() { [IMAGE, FINDINGS].map(Asked::whole).to_vec() } else { outputs };
         for processed in &processed {
             model.statistics.executed(1, processed.timing.compute());
             model.statistics.succeeded(processed.timing.success());
         }
-        let tensor = |name: String| {
-            let tensor = if name == FINDINGS { findings(&processed)? } else { image(&processed)? };
-            Ok((name, tensor))
+        let elsewhere = outputs.iter().any(|asked| asked.place.is_some());
+        let give = move || {
+            let output = |Asked { name, place, .. }: Asked| {
+                let tensor = if name == FINDINGS { findings(&processed)? } else { image(&processed)? };
+                Ok((name, tensor.put(place)?))
+            };
+            Ok(InferReply { outputs: outputs.into_iter().map(output).collect::<Result<_, Error>>()? })
         };
-        Ok(InferReply { outputs: names.into_iter().map(tensor).collect::<Result<_, Error>>()? })
+        // To put something elsewhere is to copy it, which is work.
+        if elsewhere { self.pool.submit(move |_, _| give()).await? } else { give() }
     }
 
     async fn process(

@@ -251,6 +251,12 @@ pub enum Error {
     /// A model that failed at its work, with what it says.
     #[error("{0}")]
     Model(String),
+    /// A client's memory that has become shorter than what lies or is to be put in it.
+    #[error("{0}")]
+    Shrunk(String),
+    /// An output that can't be put where its client wants it.
+    #[error("{0}")]
+    NotPut(String),
     /// Something did not come in time.
     #[error("{what} did not come within {seconds} seconds")]
     Timeout {
@@ -314,13 +320,14 @@ impl Error {
             | Error::Incomplete(_)
             | Error::Name { .. }
             | Error::Range { .. }
+            | Error::Shrunk(_)
             | Error::Request(_) => Kind::Invalid,
             Error::TooManyPixels { .. } | Error::TooManyStages { .. } | Error::TooMuchState { .. } => {
                 Kind::TooLarge
             }
             Error::Unknown { .. } | Error::ModelUnknown(_) => Kind::Unknown,
             Error::State(_) => Kind::State,
-            Error::Load(_) | Error::Model(_) => Kind::Failed,
+            Error::Load(_) | Error::Model(_) | Error::NotPut(_) => Kind::Failed,
             Error::Overloaded { .. } => Kind::Overloaded,
             Error::Draining(_)
             | Error::NotExplicit

@@ -182,6 +182,11 @@ impl<I, O> Slot<I, O> {
 }
 
 impl<I, O: Send + 'static> Job<I, O> {
+    /// Whether anybody still waits for it.
+    pub fn is_wanted(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
     /// Answers it.
     pub fn answer(self, answer: Result<O, Error>) {
         self.courier.send(self.answer, answer);

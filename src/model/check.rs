@@ -1,18 +1,17 @@
 //! Holds a request against the signature of its model, before it may meet those of others in a batch.
 
-use super::backend::Inputs;
 use super::pictures::Pictures;
 use super::signature::{Port, Signature};
 use crate::error::{Error, RequestError};
-use crate::tensor::{DataType, Shape, Tensor};
+use crate::tensor::{DataType, Kept, Shape};
 
 /// An input as a client sends it.
 #[derive(Debug, Clone)]
 pub struct Given {
     /// Its name.
     pub name: String,
-    /// What it is.
-    pub tensor: Tensor,
+    /// What it is, wherever its bytes lie.
+    pub tensor: Kept,
 }
 
 /// What a request is checked against.
@@ -29,8 +28,8 @@ pub struct Check<'a> {
 /// A request whose inputs fit.
 #[derive(Debug)]
 pub struct Checked {
-    /// They, in the order of the signature.
-    pub inputs: Inputs,
+    /// They, in the order of the signature; `None` for an optional one that was left out.
+    pub inputs: Vec<Option<Kept>>,
     /// Rows of the batch; 1 where there are no batches.
     pub rows: usize,
 }
@@ -43,7 +42,7 @@ impl Check<'_> {
     /// pass where the model takes pictures, and are still to be prepared.
     pub fn inputs(&self, given: Vec<Given>) -> Result<Checked, Error> {
         let Signature { inputs: ports, max_batch, .. } = self.signature;
-        let mut inputs: Inputs = vec![None; ports.len()];
+        let mut inputs: Vec<Option<Kept>> = vec![None; ports.len()];
         let names: Vec<String> = given.iter().map(|given| given.name.clone()).collect();
         for Given { name, tensor } in given {
             let model = || self.model.to_owned();
@@ -77,7 +76,7 @@ impl Check<'_> {
     }
 
     /// Nothing that is needed is missing.
-    fn complete(&self, inputs: &Inputs, given: &[String]) -> Result<(), RequestError> {
+    fn complete(&self, inputs: &[Option<Kept>], given: &[String]) -> Result<(), RequestError> {
         let ports = &self.signature.inputs;
         let missing: Vec<_> =
             ports.iter().zip(inputs).filter(|(port, have)| have.is_none() && !port.optional).collect();
@@ -94,7 +93,7 @@ impl Check<'_> {
     }
 
     /// Type and shape are right; how many rows it has.
-    fn input(&self, index: usize, port: &Port, tensor: &Tensor) -> Result<usize, RequestError> {
+    fn input(&self, index: usize, port: &Port, tensor: &Kept) -> Result<usize, RequestError> {
         let takes_pictures = self.pictures.is_some_and(|pictures| pictures.input == index);
         if takes_pictures && port.datatype != DataType::Bytes && tensor.datatype() == DataType::Bytes {
             return self.pictures_given(port, tensor.shape());

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::exec::line::{Job, Line};
 use crate::exec::pool::panic_text;
 use crate::limits::Credit;
+use crate::tensor::{Kept, Place};
 
 /// Where the requests of one version wait.
 pub(super) type Requests = Line<Work, Done, Kind>;
@@ -22,22 +23,32 @@ pub(super) type Requests = Line<Work, Done, Kind>;
 pub(super) type Kind = Vec<Option<Vec<usize>>>;
 
 /// What a thread works on.
-pub(super) struct Work {
-    pub inputs: Inputs,
+#[derive(Debug)]
+pub struct Work {
+    /// Inputs that were checked, in the order of the signature. The thread fetches what lies elsewhere, so that it
+    /// is copied right before it is needed, and not at all if nobody waits for it any more.
+    pub inputs: Vec<Option<Kept>>,
+    /// Rows of the batch; 1 where there are no batches.
     pub rows: usize,
+    /// Where outputs are to be put, in the order of the signature; those behind its end stay here.
+    pub places: Vec<Option<Arc<dyn Place>>>,
     /// Room in memory, which is taken until the thread is done, even if nobody waits any more.
-    pub _credit: Arc<Credit>,
+    pub credit: Arc<Credit>,
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub struct Done {
     /// The outputs, in the order of the signature.
-    pub outputs: Outputs,
+    pub outputs: Vec<Kept>,
     /// How long the request waited for a thread.
     pub queued: Duration,
+    /// How long the inputs of the batch were brought here.
+    pub fetched: Duration,
     /// How long the batch ran.
     pub ran: Duration,
+    /// How long the outputs were put elsewhere.
+    pub put: Duration,
 }
 
 /// Opens the version again, as it lies on disk.
@@ -150,23 +161,20 @@ impl Instance {
     /// Runs a batch, and answers all of it. An error is a panic's text.
     fn run(&self, model: &mut dyn Model, jobs: Vec<Job<Work, Done>>) -> Result<(), String> {
         let taken = Instant::now();
-        let rows = jobs.iter().map(|job| job.input.rows).sum();
-        let mut inputs = Vec::with_capacity(jobs.len());
-        let mut asked = Vec::with_capacity(jobs.len());
-        for mut job in jobs {
-            inputs.push(std::mem::take(&mut job.input.inputs));
-            asked.push(job);
+        let (asked, inputs) = fetch(jobs);
+        if asked.is_empty() {
+            return Ok(());
         }
+        let rows = asked.iter().map(|job| job.input.rows).sum();
         let begin = Instant::now();
         match self.infer(model, &inputs) {
             Ok(outputs) => {
-                let ran = begin.elapsed();
+                let (fetched, ran) = (begin - taken, begin.elapsed());
                 for (job, outputs) in asked.into_iter().zip(outputs) {
-                    let queued = job.queued;
-                    job.answer(Ok(Done { outputs, queued, ran }));
+                    give(job, outputs, fetched, ran);
                 }
                 let output = begin.elapsed() - ran;
-                self.statistics.executed(rows, Compute { input: begin - taken, infer: ran, output });
+                self.statistics.executed(rows, Compute { input: fetched, infer: ran, output });
                 Ok(())
             }
             Err(Fault::Panicked(why)) => {
@@ -183,7 +191,7 @@ impl Instance {
             Err(Fault::Refused(_)) => {
                 let mut alone = asked.into_iter().zip(inputs);
                 let ran = alone.by_ref().try_for_each(|(mut job, inputs)| {
-                    job.input.inputs = inputs;
+                    job.input.inputs = inputs.into_iter().map(|input| input.map(Kept::Here)).collect();
                     self.run(model, vec![job])
                 });
                 for (job, _) in alone {
@@ -205,4 +213,33 @@ impl Instance {
         }
         Ok(outputs)
     }
+}
+
+/// Brings the inputs here. A request of which some can't be had is answered with that, and its neighbours go on.
+fn fetch(jobs: Vec<Job<Work, Done>>) -> (Vec<Job<Work, Done>>, Vec<Inputs>) {
+    let mut here = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+    for mut job in jobs {
+        let inputs = std::mem::take(&mut job.input.inputs);
+        match inputs.into_iter().map(|input| input.map(Kept::fetch).transpose()).collect() {
+            Ok(inputs) => {
+                here.0.push(job);
+                here.1.push(inputs);
+            }
+            Err(error) => job.answer(Err(error)),
+        }
+    }
+    here
+}
+
+/// Puts outputs where they are wanted, and answers.
+fn give(mut job: Job<Work, Done>, outputs: Outputs, fetched: Duration, ran: Duration) {
+    // Who has gone away may have another use for the place by now.
+    if !job.is_wanted() {
+        return;
+    }
+    let (begin, queued) = (Instant::now(), job.queued);
+    let places = std::mem::take(&mut job.input.places).into_iter().chain(std::iter::repeat(None));
+    let outputs: Result<_, _> =
+        outputs.into_iter().zip(places).map(|(output, place)| output.put(place)).collect();
+    job.answer(outputs.map(|outputs| Done { outputs, queued, fetched, ran, put: begin.elapsed() }));
 }

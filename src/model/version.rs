@@ -5,10 +5,11 @@ use std::sync::{Arc, mpsc};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backends, Inputs};
+use super::backend::Backends;
 use super::check::Check;
 use super::device::Device;
-use super::instance::{Condition, Done, Instance, Kind, Open, Requests, Work};
+use super::instance::{Condition, Instance, Kind, Open, Requests};
+pub use super::instance::{Done, Work};
 use super::repository::Upload;
 use super::settings::{Instances, Place, Settings};
 use super::signature::Signature;
@@ -17,8 +18,8 @@ use crate::error::Error;
 use crate::exec::batch::Policy;
 use crate::exec::courier::Courier;
 use crate::exec::line::{Line, Request};
-use crate::limits::Credit;
 use crate::proto::inference::ModelConfig;
+use crate::tensor::Kept;
 
 /// A version that is loaded and warm. When nobody has it any more its threads finish what waits, and end.
 pub struct Version {
@@ -136,20 +137,11 @@ impl Version {
     }
 
     /// Runs a request that was checked, together with others that wait.
-    pub async fn infer(
-        &self,
-        inputs: Inputs,
-        rows: usize,
-        treatment: Treatment,
-        credit: &Arc<Credit>,
-    ) -> Result<Done, Error> {
-        let shape = |tensor: &crate::tensor::Tensor| {
-            let dims = tensor.shape().dims();
-            dims.get(1..).unwrap_or_default().to_vec()
-        };
-        let kind: Kind = inputs.iter().map(|input| input.as_ref().map(shape)).collect();
+    pub async fn infer(&self, work: Work, treatment: Treatment) -> Result<Done, Error> {
+        let shape = |tensor: &Kept| tensor.shape().dims().get(1..).unwrap_or_default().to_vec();
+        let kind: Kind = work.inputs.iter().map(|input| input.as_ref().map(shape)).collect();
         let Treatment { priority, timeout, deadline, stream } = treatment;
-        let input = Work { inputs, rows, _credit: Arc::clone(credit) };
+        let (rows, input) = (work.rows, work);
         let request = Request { input, rows, kind, level: priority, timeout, deadline, stream };
         self.requests.send(request)?.wait().await
     }
@@ -187,6 +179,11 @@ impl Version {
     /// Where its instances run.
     pub fn instances(&self) -> &[Device] {
         &self.instances
+    }
+
+    /// Whether its threads themselves are what computes.
+    pub fn is_on_cpu(&self) -> bool {
+        self.instances.iter().all(|device| *device == Device::Cpu)
     }
 
     /// What requests for it are checked against.

@@ -3,12 +3,14 @@
 pub mod classification;
 mod datatype;
 pub mod image;
+mod kept;
 mod shape;
 pub mod values;
 
 use bytes::Bytes;
 
 pub use datatype::DataType;
+pub use kept::{Elsewhere, Kept, Place};
 pub use shape::{Dims, Shape};
 
 use crate::error::Error;

@@ -31,6 +31,7 @@ mod programs_looking;
 mod programs_torch;
 mod puppet;
 mod services;
+mod shared_memory;
 mod stage_limits;
 mod stages;
 mod stream;

@@ -6,17 +6,18 @@ use std::time::Instant;
 use prost::Message;
 use tonic::Code;
 
-use super::input::{self, Shared};
+use super::input::{self, Shared, Source};
 use super::output::{self, Form, Head};
 use super::parameters::{self, Window, Wishes};
 use super::refusal::Refusal;
 use super::shared_memory::Regions;
-use crate::engine::{Asked, Engine, InferRequest};
+use crate::engine::{Asked, Engine, InferRequest, Served};
 use crate::limits::Credit;
 use crate::model::Signature;
 use crate::model::version::Treatment;
 use crate::proto::inference::model_infer_request::InferInputTensor;
 use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
+use crate::tensor::{DataType, Place};
 
 /// What a client is told whose request comes too late.
 pub fn going_down() -> Refusal {
@@ -55,8 +56,10 @@ pub async fn infer(
     if !caller.shares_memory && !windows.is_empty() {
         return Err(disabled());
     }
-    let room = room(engine, &windows)?;
-    let shared = shared(windows, regions).await?;
+    let early = |(index, _): &(usize, Window)| is_read_early(&served, &message.inputs[*index]);
+    let (early, late): (Vec<_>, Vec<_>) = windows.into_iter().partition(early);
+    let room = room(engine, &early)?;
+    let shared = shared(&message, early, late, regions).await?;
     let Call { mut request, windows, form } = Call::read(message, served.signature(), shared)?;
     // From here on the engine has an eye on it.
     drop(room);
@@ -64,13 +67,14 @@ pub async fn infer(
         return Err(disabled());
     }
     request.treatment.deadline = caller.deadline;
-    for window in windows.iter().flatten() {
+    for (asked, window) in request.outputs.iter_mut().zip(windows) {
         // Before the model works for nothing.
-        regions.find(window)?;
+        let slot = window.map(|window| regions.slot(&asked.name, window)).transpose()?;
+        asked.place = slot.map(|slot| Arc::new(slot) as Arc<dyn Place>);
     }
     let reply = engine.infer(&served, request).await.map_err(Refusal::of_request)?;
     let head = Head { model: served.name().into(), version: served.version() };
-    let mut reply = output::reply(head, reply, windows, regions, form).await?;
+    let mut reply = output::reply(head, reply, form)?;
     reply.id = id;
     Ok(reply)
 }
@@ -133,7 +137,7 @@ pub fn windows(message: &mut ModelInferRequest, most: usize) -> Result<Vec<(usiz
     Ok(windows)
 }
 
-/// Room for what lies in shared memory: a message of some bytes can ask for as much as the largest one.
+/// Room for what is read of shared memory: a message of some bytes can ask for as much as the largest one.
 fn room(engine: &Engine, windows: &[(usize, Window)]) -> Result<Option<Credit>, Refusal> {
     let bytes: u64 = windows.iter().map(|(_, window)| window.bytes).sum();
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -141,12 +145,35 @@ fn room(engine: &Engine, windows: &[(usize, Window)]) -> Result<Option<Credit>, 
     Ok(room.transpose()?)
 }
 
-async fn shared(windows: Vec<(usize, Window)>, regions: &Regions) -> Result<Shared, Refusal> {
+/// What the inputs that lie in shared memory are taken from.
+async fn shared(
+    message: &ModelInferRequest,
+    early: Vec<(usize, Window)>,
+    late: Vec<(usize, Window)>,
+    regions: &Regions,
+) -> Result<Shared, Refusal> {
+    let slot = |index: usize, window| regions.slot(&message.inputs[index].name, window);
     let mut shared = Shared::new();
-    for (index, window) in windows {
-        shared.insert(index, regions.find(&window)?.read(&window).await?);
+    for (index, window) in late {
+        let (bytes, slot) = (window.bytes, slot(index, window)?);
+        shared.insert(index, Source::Place(bytes, Arc::new(slot)));
+    }
+    for (index, window) in early {
+        let bytes = slot(index, window)?.read_in_turns().await?;
+        shared.insert(index, Source::Bytes(bytes));
     }
     Ok(shared)
+}
+
+/// Whether an input is to be read before it waits for the model, since its bytes have to be looked at, or since a GPU
+/// would have to wait while the thread that feeds it copies.
+fn is_read_early(served: &Served, input: &InferInputTensor) -> bool {
+    let looked_at = |datatype| matches!(datatype, DataType::Bytes | DataType::Bool);
+    match served {
+        Served::Pipeline(_) => true,
+        Served::Model(version) if !version.is_on_cpu() => true,
+        Served::Model(_) => DataType::from_name(&input.datatype).is_none_or(looked_at),
+    }
 }
 
 /// Bytes that a request takes while it waits.

@@ -1,6 +1,7 @@
 //! The inputs of a request, from what came on the wire.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -11,10 +12,19 @@ use crate::model::Signature;
 use crate::model::check::Given;
 use crate::proto::inference::ModelInferRequest;
 use crate::proto::inference::model_infer_request::InferInputTensor;
-use crate::tensor::{DataType, Shape};
+use crate::tensor::{DataType, Elsewhere, Kept, Place, Shape};
 
-/// Bytes of those inputs that lay in shared memory, by their place among the inputs.
-pub type Shared = BTreeMap<usize, Bytes>;
+/// Those inputs that came in shared memory, by their place among the inputs.
+pub type Shared = BTreeMap<usize, Source>;
+
+/// What an input's elements are taken from.
+#[derive(Debug)]
+pub enum Source {
+    /// Bytes that are here.
+    Bytes(Bytes),
+    /// So many bytes of numbers that stay where they are, until the model runs.
+    Place(u64, Arc<dyn Place>),
+}
 
 /// Dimensions of a tensor; the libraries that compute with them take no more either.
 const MOST_DIMS: usize = 64;
@@ -36,7 +46,7 @@ pub fn read(
     for (index, input) in inputs.into_iter().enumerate() {
         let InferInputTensor { name, datatype, shape, contents, .. } = input;
         let of = Of { input: &name, model };
-        let bytes = match (shared.remove(&index), contents.is_some()) {
+        let source = match (shared.remove(&index), contents.is_some()) {
             (Some(_), true) => {
                 return Err(Refusal::invalid(format!(
                     "unexpected 'content' provided when using shared memory for input tensor '{name}' for model \
@@ -56,15 +66,19 @@ pub fn read(
                     );
                     Refusal::invalid(text)
                 };
-                Some(raw.next().ok_or_else(missing)?)
+                Some(Source::Bytes(raw.next().ok_or_else(missing)?))
             }
-            (bytes, _) => bytes,
+            (source, _) => source,
         };
         let datatype = self::datatype(of, &datatype, signature)?;
         let shape = self::shape(of, &shape)?;
-        let tensor = match (bytes, contents) {
-            (Some(bytes), _) => raw::tensor(of, datatype, shape, bytes)?,
-            (None, contents) => typed::tensor(of, datatype, shape, contents.unwrap_or_default())?,
+        let tensor = match source {
+            Some(Source::Bytes(bytes)) => Kept::Here(raw::tensor(of, datatype, shape, bytes)?),
+            Some(Source::Place(bytes, place)) => {
+                raw::check_size(of, datatype, &shape, bytes)?;
+                Kept::Elsewhere(Elsewhere::new(datatype, shape, place))
+            }
+            None => Kept::Here(typed::tensor(of, datatype, shape, contents.unwrap_or_default())?),
         };
         given.push(Given { name, tensor });
     }

@@ -22,7 +22,6 @@ mod uncopied;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::Stream;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
@@ -35,6 +34,7 @@ use crate::model::Signature;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
 use infer::{Call, Caller};
+use input::Source;
 use log::Log;
 pub use log::{Levels, SetLevel};
 use parameters::Window;
@@ -93,7 +93,8 @@ pub fn read(mut message: ModelInferRequest, signature: &Signature) -> Result<Inf
     let mut read = || {
         let windows = infer::windows(&mut message, MOST_SHARED)?;
         let zeros = |(index, window): (usize, Window)| {
-            (index, Bytes::from(vec![0; usize::try_from(window.bytes).unwrap_or(MOST_SHARED)]))
+            let bytes = vec![0; usize::try_from(window.bytes).unwrap_or(MOST_SHARED)];
+            (index, Source::Bytes(bytes.into()))
         };
         let shared = windows.into_iter().map(zeros).collect();
         Ok(Call::read(std::mem::take(&mut message), signature, shared)?.request)

@@ -3,14 +3,13 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::parameters::Window;
 use super::raw;
 use super::refusal::Refusal;
-use super::shared_memory::Regions;
 use super::typed;
 use crate::engine::InferReply;
 use crate::proto::inference::ModelInferResponse;
 use crate::proto::inference::model_infer_response::InferOutputTensor;
+use crate::tensor::Kept;
 
 /// No gRPC message is longer.
 const MOST_BYTES: usize = i32::MAX as usize;
@@ -33,14 +32,8 @@ pub struct Head {
     pub version: u64,
 }
 
-/// Makes a reply of what a model gave. `windows` says for each output whether it goes to shared memory instead.
-pub async fn reply(
-    head: Head,
-    outputs: InferReply,
-    windows: Vec<Option<Window>>,
-    regions: &Regions,
-    form: Form,
-) -> Result<ModelInferResponse, Refusal> {
+/// Makes a reply of what a model gave. Of what was put elsewhere it has only name, type and shape.
+pub fn reply(head: Head, outputs: InferReply, form: Form) -> Result<ModelInferResponse, Refusal> {
     let mut reply = ModelInferResponse {
         model_name: head.model,
         model_version: head.version.to_string(),
@@ -49,25 +42,21 @@ pub async fn reply(
     // Some types have no field; and a reply has one form.
     let typed =
         form == Form::Typed && outputs.outputs.iter().all(|(_, tensor)| typed::has_field(tensor.datatype()));
-    let windows = windows.into_iter().chain(std::iter::repeat(None));
-    for ((name, tensor), window) in outputs.outputs.into_iter().zip(windows) {
+    for (name, tensor) in outputs.outputs {
         let mut output = InferOutputTensor {
             name,
             datatype: tensor.datatype().name().into(),
             shape: tensor.shape().dims().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect(),
             ..InferOutputTensor::default()
         };
-        let bytes = match window {
-            Some(window) => {
-                put(&output.name, raw::bytes(tensor)?, &window, regions).await?;
-                // Its place among the others is kept.
-                Bytes::new()
-            }
-            None if typed => {
+        let bytes = match tensor {
+            // Its place among the others is kept.
+            Kept::Elsewhere(_) => Bytes::new(),
+            Kept::Here(tensor) if typed => {
                 output.contents = Some(typed::contents(tensor));
                 Bytes::new()
             }
-            None => raw::bytes(tensor)?,
+            Kept::Here(tensor) => raw::bytes(tensor)?,
         };
         if !typed {
             reply.raw_output_contents.push(bytes);
@@ -81,19 +70,4 @@ pub async fn reply(
         )));
     }
     Ok(reply)
-}
-
-async fn put(output: &str, bytes: Bytes, window: &Window, regions: &Regions) -> Result<(), Refusal> {
-    if (bytes.len() as u64) > window.bytes {
-        return Err(Refusal::Other(
-            tonic::Code::Internal,
-            format!(
-                "shared memory size specified with the request for output '{output}' ({} bytes) should be at least \
-                 {} bytes to hold the results",
-                window.bytes,
-                bytes.len()
-            ),
-        ));
-    }
-    regions.find(window)?.write(window, &bytes).await
 }

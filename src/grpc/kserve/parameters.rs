@@ -119,7 +119,7 @@ pub fn of_output(name: String, mut parameters: Parameters) -> Result<(Asked, Opt
         return Err(Refusal::invalid(text));
     }
     let codec = encoding(&name, &mut parameters)?;
-    Ok((Asked { name, classification, codec }, window))
+    Ok((Asked { name, classification, codec, place: None }, window))
 }
 
 fn encoding(name: &str, parameters: &mut Parameters) -> Result<Option<Encoding>, Refusal> {

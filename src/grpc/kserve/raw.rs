@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::refusal::Refusal;
+use crate::error::Error;
 use crate::tensor::{Data, DataType, Shape, Tensor};
 
 /// Bytes before each string that say how long it is.
@@ -27,19 +28,24 @@ impl fmt::Display for Of<'_> {
 
 /// Bytes as a tensor, which shares them.
 pub fn tensor(of: Of<'_>, datatype: DataType, shape: Shape, bytes: Bytes) -> Result<Tensor, Refusal> {
-    let Some(size) = datatype.size() else { return strings(of, shape, bytes) };
-    let expected = shape.elements().and_then(|elements| elements.checked_mul(size));
-    if expected != Some(bytes.len()) {
-        let found = bytes.len();
-        let expected = expected.map_or_else(|| format!("those of shape {shape}"), |bytes| bytes.to_string());
-        return Err(Refusal::Request(format!(
-            "input byte size mismatch for {of}. Expected {expected}, got {found}"
-        )));
+    if datatype == DataType::Bytes {
+        return strings(of, shape, bytes);
     }
+    check_size(of, datatype, &shape, bytes.len() as u64)?;
     if datatype == DataType::Bool {
         check_bool(of, &bytes)?;
     }
     Ok(Tensor::raw(datatype, shape, bytes)?)
+}
+
+/// Numbers have as many bytes as their shape takes.
+pub fn check_size(of: Of<'_>, datatype: DataType, shape: &Shape, found: u64) -> Result<(), Refusal> {
+    let bytes = datatype.size().and_then(|size| shape.elements()?.checked_mul(size));
+    if bytes.is_some_and(|bytes| bytes as u64 == found) {
+        return Ok(());
+    }
+    let expected = bytes.map_or_else(|| format!("those of shape {shape}"), |bytes| bytes.to_string());
+    Err(Refusal::Request(format!("input byte size mismatch for {of}. Expected {expected}, got {found}")))
 }
 
 /// A BOOL that is neither is not defined anywhere, least of all in what a model was compiled to.
@@ -102,7 +108,7 @@ fn elements(of: Of<'_>, shape: &Shape) -> Result<usize, Refusal> {
 }
 
 /// A tensor as bytes: its own where it has numbers.
-pub fn bytes(tensor: Tensor) -> Result<Bytes, Refusal> {
+pub fn bytes(tensor: Tensor) -> Result<Bytes, Error> {
     let strings = match tensor.into_data() {
         Data::Raw(bytes) => return Ok(bytes),
         Data::Elements(strings) => strings,
@@ -111,8 +117,9 @@ pub fn bytes(tensor: Tensor) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::with_capacity(size);
     for string in strings {
         let length = string.len();
-        let long =
-            |_| Refusal::invalid(format!("a string of {length} bytes is longer than this protocol can say"));
+        let long = |_| {
+            Error::Unsupported(format!("a string of {length} bytes is longer than this protocol can say"))
+        };
         bytes.put_u32_le(u32::try_from(length).map_err(long)?);
         bytes.put(string);
     }

@@ -14,9 +14,12 @@ use bytes::Bytes;
 use tonic::Code;
 
 use super::parameters::Window;
+use super::raw;
 use super::refusal::Refusal;
+use crate::error::Error;
 use crate::proto::inference::SystemSharedMemoryRegisterRequest;
 use crate::proto::inference::system_shared_memory_status_response::RegionStatus;
+use crate::tensor::{Place, Tensor};
 
 /// Regions at a time; each is an open file.
 const MOST_REGIONS: usize = 256;
@@ -34,6 +37,15 @@ pub struct Regions(Mutex<BTreeMap<String, Arc<Region>>>);
 pub struct Region {
     file: File,
     status: RegionStatus,
+}
+
+/// A part of a region in which one tensor lies, or is to be put. It stays usable when the region is unregistered.
+#[derive(Debug)]
+pub struct Slot {
+    /// Name of the tensor.
+    tensor: String,
+    region: Arc<Region>,
+    window: Window,
 }
 
 impl Regions {
@@ -83,9 +95,9 @@ impl Regions {
         regions.get(name).map(|region| vec![region.status.clone()]).ok_or_else(unknown)
     }
 
-    /// The region of a tensor that lies in it completely.
-    pub fn find(&self, window: &Window) -> Result<Arc<Region>, Refusal> {
-        let Window { region: name, offset, bytes } = window;
+    /// The place of a tensor that lies in its region completely.
+    pub fn slot(&self, tensor: &str, window: Window) -> Result<Slot, Refusal> {
+        let Window { region: name, offset, bytes } = &window;
         let unknown = || Refusal::unknown(format!("Unable to find shared memory region: '{name}'"));
         let regions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let region = regions.get(name).ok_or_else(unknown)?;
@@ -96,7 +108,7 @@ impl Regions {
             let text = format!("Invalid offset + byte size for shared memory region: '{name}'");
             return Err(Refusal::invalid(text));
         }
-        Ok(Arc::clone(region))
+        Ok(Slot { tensor: tensor.into(), region: Arc::clone(region), window })
     }
 }
 
@@ -117,65 +129,82 @@ impl Region {
         Ok(Region { file, status: RegionStatus { name, key, offset, byte_size } })
     }
 
-    /// Copies a tensor out of it.
-    pub async fn read(&self, window: &Window) -> Result<Bytes, Refusal> {
-        let length = usize::try_from(window.bytes).map_err(|_| self.shrunk())?;
-        let mut bytes = Vec::with_capacity(length);
-        while bytes.len() < length {
-            if !bytes.is_empty() {
-                tokio::task::yield_now().await;
-            }
-            let at = self.place(window) + bytes.len() as u64;
-            let chunk = CHUNK.min(length - bytes.len());
-            self.append(&mut bytes, chunk, at)?;
+    fn shrunk(&self) -> Error {
+        let RegionStatus { name, key, .. } = &self.status;
+        Error::Shrunk(format!("shared memory region '{name}' can't be used: '{key}' is shorter than it was"))
+    }
+}
+
+impl Slot {
+    /// Copies a tensor out of it, on a thread on which others want their turn too.
+    pub async fn read_in_turns(&self) -> Result<Bytes, Error> {
+        let mut bytes = self.room()?;
+        while self.append(&mut bytes, CHUNK)? {
+            tokio::task::yield_now().await;
         }
         Ok(bytes.into())
     }
 
-    /// Reads more into memory that was taken before, and was not filled with zeros for it.
-    fn append(&self, bytes: &mut Vec<u8>, most: usize, at: u64) -> Result<(), Refusal> {
+    /// Memory for what lies there.
+    fn room(&self) -> Result<Vec<u8>, Error> {
+        let length = usize::try_from(self.window.bytes).map_err(|_| self.region.shrunk())?;
+        Ok(Vec::with_capacity(length))
+    }
+
+    /// Reads more into memory that was taken before, and was not filled with zeros for it; whether there is more.
+    fn append(&self, bytes: &mut Vec<u8>, most: usize) -> Result<bool, Error> {
+        let shrunk = || self.region.shrunk();
+        let (have, length) = (bytes.len() as u64, self.window.bytes);
+        let left = usize::try_from(length - have).map_err(|_| shrunk())?;
+        if left == 0 {
+            return Ok(false);
+        }
+        let at = libc::off_t::try_from(self.begin() + have).map_err(|_| shrunk())?;
         let free = bytes.spare_capacity_mut();
-        let most = most.min(free.len());
-        let at = libc::off_t::try_from(at).map_err(|_| self.shrunk())?;
+        let most = most.min(left).min(free.len());
         // SAFETY: the kernel writes at most so many bytes, for which there is room, and nobody else has the vector.
-        let read = unsafe { libc::pread(self.file.as_raw_fd(), free.as_mut_ptr().cast(), most, at) };
+        let read = unsafe { libc::pread(self.region.file.as_raw_fd(), free.as_mut_ptr().cast(), most, at) };
         // Nothing that could be read says that the end was reached.
-        let read = usize::try_from(read).ok().filter(|read| *read > 0).ok_or_else(|| self.shrunk())?;
+        let read = usize::try_from(read).ok().filter(|read| *read > 0).ok_or_else(shrunk)?;
         // SAFETY: so many bytes behind those that were there have just been written.
         unsafe { bytes.set_len(bytes.len() + read) };
-        Ok(())
+        Ok(read < left)
     }
 
-    /// Copies a tensor into it.
-    pub async fn write(&self, window: &Window, bytes: &[u8]) -> Result<(), Refusal> {
-        let mut at = self.place(window);
+    fn begin(&self) -> u64 {
+        self.region.status.offset + self.window.offset
+    }
+
+    /// What is to be put there fits into it, and it is still there.
+    fn check_room(&self, bytes: u64) -> Result<(), Error> {
+        let Slot { tensor, region, window } = self;
+        if bytes > window.bytes {
+            return Err(Error::NotPut(format!(
+                "shared memory size specified with the request for output '{tensor}' ({} bytes) should be at least \
+                 {bytes} bytes to hold the results",
+                window.bytes
+            )));
+        }
         // Writing beyond the end would let the object grow again.
-        let size = self.file.metadata().map_or(0, |metadata| metadata.len());
-        if at.saturating_add(bytes.len() as u64) > size {
-            return Err(self.shrunk());
-        }
-        for (index, chunk) in bytes.chunks(CHUNK).enumerate() {
-            if index > 0 {
-                tokio::task::yield_now().await;
-            }
-            let failed = |error| {
-                let text = format!("shared memory region '{}' can't be written: {error}", self.status.name);
-                Refusal::Other(Code::Internal, text)
-            };
-            self.file.write_all_at(chunk, at).map_err(failed)?;
-            at += chunk.len() as u64;
-        }
-        Ok(())
+        let size = region.file.metadata().map_or(0, |metadata| metadata.len());
+        if self.begin().saturating_add(bytes) > size { Err(region.shrunk()) } else { Ok(()) }
+    }
+}
+
+impl Place for Slot {
+    fn read(&self) -> Result<Bytes, Error> {
+        let mut bytes = self.room()?;
+        while self.append(&mut bytes, usize::MAX)? {}
+        Ok(bytes.into())
     }
 
-    fn place(&self, window: &Window) -> u64 {
-        self.status.offset + window.offset
-    }
-
-    fn shrunk(&self) -> Refusal {
-        let RegionStatus { name, key, .. } = &self.status;
-        let text = format!("shared memory region '{name}' can't be used: '{key}' is shorter than it was");
-        Refusal::invalid(text)
+    fn write(&self, tensor: Tensor) -> Result<(), Error> {
+        let bytes = raw::bytes(tensor)?;
+        self.check_room(bytes.len() as u64)?;
+        let name = &self.region.status.name;
+        let failed =
+            |error| Error::NotPut(format!("shared memory region '{name}' can't be written: {error}"));
+        self.region.file.write_all_at(&bytes, self.begin()).map_err(failed)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::engine::InferReply;
 use crate::model::Port;
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
-use crate::tensor::{DataType, Dims, Shape, Tensor};
+use crate::tensor::{DataType, Dims, Kept, Shape, Tensor};
 
 const OF: Of<'_> = Of { input: "x", model: "m" };
 
@@ -65,7 +65,7 @@ fn raw_inputs_are_not_copied() {
     let mut message = request(vec![input("x", "FP32", &[2])], &[]);
     message.raw_input_contents.push(bytes.clone());
     let read = read(message, &signature()).unwrap();
-    assert_eq!(read.inputs[0].tensor.bytes().unwrap().as_ptr(), bytes.as_ptr());
+    assert_eq!(read.inputs[0].tensor.here().unwrap().bytes().unwrap().as_ptr(), bytes.as_ptr());
 }
 
 #[test]
@@ -354,14 +354,14 @@ proptest! {
         let mut message = request(vec![input("x", datatype.name(), &shape)], &[]);
         message.raw_input_contents.push(bytes.clone().into());
         if let Ok(read) = read(message, &signature()) {
-            let tensor = read.inputs.into_iter().next().unwrap().tensor;
+            let tensor = read.inputs.into_iter().next().unwrap().tensor.fetch().unwrap();
             prop_assert_eq!(raw::bytes(tensor).unwrap(), bytes);
         }
     }
 }
 
-#[tokio::test]
-async fn replies_have_one_form() {
+#[test]
+fn replies_have_one_form() {
     let tensor = |datatype, bytes: &'static [u8]| {
         Tensor::raw(datatype, Shape::new(vec![1]), Bytes::from_static(bytes)).unwrap()
     };
@@ -372,16 +372,16 @@ async fn replies_have_one_form() {
         if half {
             outputs.push(("c".to_string(), tensor(DataType::Fp16, b"12")));
         }
-        InferReply { outputs }
+        let here = |(name, tensor)| (name, Kept::Here(tensor));
+        InferReply { outputs: outputs.into_iter().map(here).collect() }
     };
     let head = || output::Head { model: "m".into(), version: 3 };
-    let regions = Regions::default();
-    let typed = output::reply(head(), outputs(false), vec![], &regions, output::Form::Typed).await.unwrap();
+    let typed = output::reply(head(), outputs(false), output::Form::Typed).unwrap();
     assert!(typed.raw_output_contents.is_empty());
     assert_eq!(typed.outputs[0].contents.as_ref().unwrap().int_contents, [-1]);
     assert_eq!(typed.outputs[1].contents.as_ref().unwrap().bytes_contents, ["ab"]);
     for (half, form) in [(false, output::Form::Raw), (true, output::Form::Typed)] {
-        let raw = output::reply(head(), outputs(half), vec![], &regions, form).await.unwrap();
+        let raw = output::reply(head(), outputs(half), form).unwrap();
         assert!(raw.outputs.iter().all(|output| output.contents.is_none()));
         assert_eq!(raw.raw_output_contents[..2], [&b"\xff"[..], b"\x02\0\0\0ab"]);
         assert_eq!((raw.model_name.as_str(), raw.model_version.as_str()), ("m", "3"));

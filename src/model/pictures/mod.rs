@@ -29,7 +29,7 @@ use crate::frame::{Detection, Encoded, Encoding, Image, Mask, Need, Size, Workbe
 use crate::limits::Limits;
 use crate::tensor::classification::{Activation, Classification, Ranking, classify};
 use crate::tensor::image::{Geometry, Preparation, Scratch};
-use crate::tensor::{DataType, Dims, Tensor};
+use crate::tensor::{DataType, Dims, Shape, Tensor};
 
 /// The output that a model has besides its own if its task is detection.
 pub const DETECTIONS: &str = "detections";
@@ -160,8 +160,8 @@ impl Pictures {
     }
 
     /// For pictures that came as a tensor: places in them are places in the tensor.
-    pub fn geometry(&self, input: &Tensor) -> Result<Vec<Geometry>, Error> {
-        let (rows, size) = self.dims.read(input.shape())?;
+    pub fn geometry(&self, input: &Shape) -> Result<Vec<Geometry>, Error> {
+        let (rows, size) = self.dims.read(input)?;
         Ok(vec![Geometry::identity(size); rows])
     }
 

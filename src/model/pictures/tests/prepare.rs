@@ -163,9 +163,9 @@ fn a_frame_of_a_stream_is_a_batch_of_one() {
 #[test]
 fn a_tensor_is_its_own_picture() {
     let pictures = pictures(&signature(8, &[3, -1, -1], &[1]), &[("input", "x")]);
-    let geometry = pictures.geometry(&fp32(&[2, 3, 4, 5], &[0.0; 120])).unwrap();
+    let geometry = pictures.geometry(&Shape::new(vec![2, 3, 4, 5])).unwrap();
     assert_eq!(geometry.len(), 2);
     assert_eq!(geometry[1].picture(), Size::new(5, 4));
     assert_eq!(geometry[1].to_picture([1.5, 2.5]), [1.5, 2.5]);
-    assert!(pictures.geometry(&fp32(&[3, 4], &[0.0; 12])).is_err());
+    assert!(pictures.geometry(&Shape::new(vec![3, 4])).is_err());
 }
