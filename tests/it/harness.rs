@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use frameserve::config::Config;
+use frameserve::config::{Config, Services};
 use frameserve::engine::Engine;
 use frameserve::grpc::layer::Calls;
 use frameserve::proto::image_test_client::ImageTestClient;
 use frameserve::proto::{Encoding, MsgReply, MsgRequest, ReplyFormat, StreamConfig};
-use frameserve::server::{Ended, ServeError, Server};
+use frameserve::server::{Ended, Listening, ServeError, Server};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -20,7 +20,7 @@ use tonic::{Request, Status, Streaming};
 
 pub type Client = ImageTestClient<Channel>;
 
-/// A server on a free port.
+/// A server on a free port, with everything that it serves.
 pub struct TestServer {
     pub address: SocketAddr,
     pub engine: Arc<Engine>,
@@ -33,12 +33,13 @@ impl TestServer {
     pub async fn start(config: Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let services = if config.torchserve.is_some() { Services::MainAndManagement } else { Services::Main };
         let server = Server::new(config).unwrap();
         let engine = Arc::clone(server.engine());
         let calls = server.calls().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        let serving = tokio::spawn(server.serve(vec![listener], stopped));
+        let serving = tokio::spawn(server.serve(vec![Listening { socket: listener, services }], stopped));
         TestServer { address, engine, calls, stop, serving }
     }
 

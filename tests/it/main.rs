@@ -29,6 +29,8 @@ mod programs_infer;
 mod programs_looking;
 #[cfg(feature = "torch")]
 mod programs_torch;
+#[cfg(feature = "torch")]
+mod programs_torchserve;
 mod puppet;
 mod services;
 mod shared_memory;
@@ -37,6 +39,9 @@ mod stages;
 mod stream;
 #[cfg(feature = "torch")]
 mod torch;
+mod torchserve;
+mod torchserve_models;
+mod torchserve_store;
 mod tracks;
 mod trouble;
 mod unary;

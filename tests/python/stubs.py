@@ -1,4 +1,4 @@
-"""Makes Python stubs of imageTest.proto when a script starts, so that none are kept that could be stale."""
+"""Makes Python stubs of our protocols when a script starts, so that none are kept that could be stale."""
 
 import importlib
 import os
@@ -11,16 +11,17 @@ PROTOS = os.path.join(HERE, "..", "..", "protos")
 ORIGINAL_PROTOS = os.path.join(HERE, "original")
 
 
-def load(folder=PROTOS):
-    """The modules (messages, services) of the imageTest.proto in this folder."""
+def load(folder=PROTOS, file="imageTest.proto"):
+    """The modules (messages, services) of a .proto file in this folder."""
     with tempfile.TemporaryDirectory() as out:
         # A process of its own: in one with Debian's cv2, the two copies of libprotobuf get in each other's way.
         compiler = [sys.executable, "-s", "-m", "grpc_tools.protoc"]
-        arguments = [f"-I{folder}", f"--python_out={out}", f"--grpc_python_out={out}", "imageTest.proto"]
+        arguments = [f"-I{folder}", f"--python_out={out}", f"--grpc_python_out={out}", file]
         if subprocess.run(compiler + arguments).returncode != 0:
             sys.exit("no stubs: run `scripts/setup test`, then this script with .deps/venv/bin/python -s")
         sys.path.insert(0, out)
         try:
-            return importlib.import_module("imageTest_pb2"), importlib.import_module("imageTest_pb2_grpc")
+            module = file.removesuffix(".proto").replace("/", ".") + "_pb2"
+            return importlib.import_module(module), importlib.import_module(module + "_grpc")
         finally:
             sys.path.remove(out)

@@ -75,6 +75,12 @@ impl Model {
         ready || self.loaded.is_some() || !self.reason.is_empty()
     }
 
+    /// Whether all that there was of it were versions that clients have registered, and have unregistered again.
+    pub fn is_unregistered(&self) -> bool {
+        let unregistered = |known: &Known| known.registered && known.ready.is_none() && !known.loading;
+        !self.versions.is_empty() && self.versions.values().all(unregistered) && !self.is_of_repository()
+    }
+
     /// The version that answers where none is asked for.
     pub fn default_version(&self) -> Option<&Known> {
         let chosen = self.default.and_then(|number| self.versions.get(&number));

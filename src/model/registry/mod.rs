@@ -115,7 +115,8 @@ impl Registry {
     /// another.
     pub fn find(&self, name: &str, version: Option<u64>) -> Result<Arc<Version>, Error> {
         let models = self.models();
-        let model = models.get(name).ok_or_else(|| ModelUnknown::Model(name.into()))?;
+        let model = models.get(name).filter(|model| !model.is_unregistered());
+        let model = model.ok_or_else(|| ModelUnknown::Model(name.into()))?;
         let chosen = || {
             model
                 .default
