@@ -218,7 +218,7 @@ fn what_unpacks_to_too_much_is_refused() {
     assert!(refused(&tarred(&[("model.pt", &bomb)])).contains("it unpacks to more than 67108864 bytes"));
     // A path as long as memory.
     let long = tarred_of(|builder| {
-        let mut header = header(EntryType::GNULongName, "././@LongLink", bomb.len() as u64);
+        let header = header(EntryType::GNULongName, "././@LongLink", bomb.len() as u64);
         builder.append(&header, &bomb[..]).unwrap();
     });
     assert!(refused(&long).contains("`a header` has more than 65536 bytes"), "{}", refused(&long));
