@@ -10,6 +10,7 @@ mod client_program;
 mod codecs;
 mod documents;
 mod gate;
+mod handlers;
 mod harness;
 mod kserve;
 mod layering;

@@ -26,8 +26,8 @@ use super::config::TORCHSCRIPT;
 use super::repository::Upload;
 use crate::error::Error;
 
-/// The file of names in the model's folder.
-const LABELS: &str = "labels.txt";
+/// The file of names in the model's folder, beside the program.
+const LABELS: &str = "1/labels.txt";
 
 /// The version's folder. How the archive's owner counts is another matter.
 const VERSION: &str = "1";

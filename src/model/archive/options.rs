@@ -165,7 +165,9 @@ fn mapping(text: &str) -> Result<Map<String, Value>, Error> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Map::new());
     }
-    match serde_saphyr::from_str::<Value>(text).map_err(failed)? {
+    // `y` and `no` are names here as often as anything else.
+    let yaml = serde_saphyr::options! { strict_booleans: true };
+    match serde_saphyr::from_str_with_options::<Value>(text, yaml).map_err(failed)? {
         Value::Null => Ok(Map::new()),
         Value::Object(keys) => Ok(keys),
         other => Err(Error::Load(format!("it should have keys and values, and is {}", shown(&other)))),

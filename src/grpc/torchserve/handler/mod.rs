@@ -66,6 +66,3 @@ fn as_given(pictures: &Pictures, detector: &Detector) -> Option<Lists> {
 fn name(labels: &[String], class: usize) -> String {
     labels.get(class).cloned().unwrap_or_else(|| class.to_string())
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,9 @@ use crate::model::signature::{Port, Signature};
 use crate::tensor::values::{values_f64, values_i128};
 use crate::tensor::{Data, DataType, Shape, Tensor};
 
+/// Writes the element of this number.
+type Leaf<'a> = dyn FnMut(&mut Json, usize) + 'a;
+
 /// Lists within lists.
 const DEEPEST: usize = 16;
 
@@ -54,9 +57,9 @@ pub fn with_batch(signature: &Signature, port: &Port, shape: Vec<usize>) -> Vec<
     if lacks { [&[1], &shape[..]].concat() } else { shape }
 }
 
-/// Writes a tensor as nested lists. Of a tensor with one row, of a batch or not, `row` writes that row alone.
+/// Writes a tensor as nested lists of these dimensions, which have as many elements.
 pub fn write(json: &mut Json, tensor: &Tensor, dims: &[usize]) -> Result<(), Error> {
-    let mut leaf: Box<dyn FnMut(&mut Json, usize)> = match tensor.data() {
+    let mut leaf: Box<Leaf<'_>> = match tensor.data() {
         Data::Elements(elements) => {
             for (index, element) in elements.iter().enumerate() {
                 std::str::from_utf8(element).map_err(|error| {
@@ -82,7 +85,7 @@ pub fn write(json: &mut Json, tensor: &Tensor, dims: &[usize]) -> Result<(), Err
     Ok(())
 }
 
-fn nest(json: &mut Json, dims: &[usize], at: &mut usize, leaf: &mut dyn FnMut(&mut Json, usize)) {
+fn nest(json: &mut Json, dims: &[usize], at: &mut usize, leaf: &mut Leaf<'_>) {
     let Some((&first, rest)) = dims.split_first() else {
         leaf(json, *at);
         *at += 1;
@@ -131,4 +134,96 @@ fn put(datatype: DataType, value: &Value, to: &mut Vec<u8>) -> Option<()> {
         DataType::Bytes => return None,
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::tensor::Dims;
+
+    fn port(datatype: DataType, dims: &[i64]) -> Port {
+        let dims = Dims::new(dims).unwrap();
+        Port { name: "x".into(), datatype, dims, reshape: None, optional: false, labels: None }
+    }
+
+    fn read(datatype: DataType, dims: &[i64], max_batch: usize, values: &Value) -> Result<Tensor, String> {
+        let signature = Signature { max_batch, ..Signature::default() };
+        tensor(&signature, &port(datatype, dims), values).map_err(|error| error.to_string())
+    }
+
+    fn written(tensor: &Tensor) -> Value {
+        let mut json = Json::default();
+        write(&mut json, tensor, tensor.shape().dims()).unwrap();
+        serde_json::from_str(&json.into_text()).unwrap()
+    }
+
+    #[test]
+    fn every_type_goes_there_and_back() {
+        for datatype in DataType::ALL {
+            let values = match datatype {
+                DataType::Bool => json!([[true, false], [false, true]]),
+                DataType::Bytes => json!([["a", "é"], ["", "\n"]]),
+                DataType::Uint64 => json!([[0, u64::MAX], [1, 2]]),
+                datatype if datatype.is_float() => json!([[0.5, -1.0], [2.0, 0.0]]),
+                _ => json!([[0, 127], [1, 2]]),
+            };
+            let tensor = read(datatype, &[2, 2], 0, &values).unwrap();
+            assert_eq!((tensor.datatype(), tensor.shape().dims()), (datatype, &[2, 2][..]));
+            assert_eq!(written(&tensor), values, "{datatype}");
+        }
+        let single = read(DataType::Fp32, &[-1], 0, &json!([3])).unwrap();
+        assert_eq!(written(&single), json!([3.0]));
+        assert_eq!(written(&read(DataType::Fp32, &[-1, 2], 0, &json!([])).unwrap()), json!([]));
+    }
+
+    #[test]
+    fn a_row_may_stand_alone() {
+        let shape = |dims: &[i64], max_batch, values: Value| {
+            read(DataType::Fp32, dims, max_batch, &values).unwrap().shape().dims().to_vec()
+        };
+        assert_eq!(shape(&[2], 8, json!([1, 2])), [1, 2]);
+        assert_eq!(shape(&[2], 8, json!([[1, 2], [3, 4], [5, 6]])), [3, 2]);
+        assert_eq!(shape(&[1, 2], 0, json!([1, 2])), [1, 2]);
+        assert_eq!(shape(&[-1, 2], 0, json!([1, 2])), [1, 2]);
+        // It is left to the model's check to say what is wrong.
+        assert_eq!(shape(&[3, 2], 0, json!([1, 2])), [2]);
+    }
+
+    #[test]
+    fn what_is_no_tensor_is_refused() {
+        for (datatype, values, says) in [
+            (DataType::Fp32, json!([[1, 2], [3]]), "must be of FP32, in lists of the shape [2,2]"),
+            (DataType::Fp32, json!([1, [2]]), "in lists of the shape [2]"),
+            (DataType::Fp32, json!(["1"]), "must be of FP32"),
+            (DataType::Fp32, json!([null]), "must be of FP32"),
+            (DataType::Uint8, json!([256]), "must be of UINT8"),
+            (DataType::Uint8, json!([-1]), "must be of UINT8"),
+            (DataType::Int32, json!([1.5]), "must be of INT32"),
+            (DataType::Bytes, json!([1]), "must be strings"),
+        ] {
+            let error = read(datatype, &[-1], 0, &values).unwrap_err();
+            assert!(
+                error.contains("input `x` is no tensor: its elements") && error.contains(says),
+                "{error}"
+            );
+        }
+        let deep = (0..40).fold(json!(1), |inner, _| json!([inner]));
+        assert!(read(DataType::Fp32, &[-1], 0, &deep).unwrap_err().contains("nested more than 16 deep"));
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_of_32_bits_come_back_as_they_were(values in prop::collection::vec(any::<f32>(), 1..9)) {
+            let numbers: Vec<f32> = values.into_iter().filter(|value| value.is_finite()).collect();
+            let bytes: Vec<u8> = numbers.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let tensor = Tensor::raw(DataType::Fp32, Shape::new(vec![numbers.len()]), bytes.into()).unwrap();
+            let again = read(DataType::Fp32, &[-1], 0, &written(&tensor)).unwrap();
+            if !numbers.is_empty() {
+                prop_assert_eq!(again, tensor);
+            }
+        }
+    }
 }

@@ -151,4 +151,4 @@ fn top(files: &BTreeSet<String>) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
