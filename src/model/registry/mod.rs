@@ -142,7 +142,11 @@ impl Registry {
     pub async fn index(&self, only_ready: bool) -> Vec<IndexEntry> {
         let on_disk = if only_ready { Vec::new() } else { self.names().await };
         let mut models = self.models();
-        models.values_mut().for_each(Model::forget_gone);
+        models.retain(|_, model| {
+            model.forget_gone();
+            // Nor is a name kept of which nothing is known.
+            !model.versions.is_empty() || model.is_known() || Arc::strong_count(&model.busy) > 1
+        });
         let mut entries: Vec<IndexEntry> =
             models.iter().flat_map(|(name, model)| model.entries(name)).collect();
         entries.retain(|entry| !only_ready || entry.state == Some(State::Ready));
