@@ -1,6 +1,8 @@
 //! The integration tests, in one program: one module for each topic.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop, and says where")]
 
+#[cfg(feature = "torch")]
+mod archives;
 mod batching;
 mod bounds;
 mod change;
