@@ -121,6 +121,7 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Ended, ServeError> {
         let config = self.engine.config();
+        let _key_file = self.torchserve.as_ref().and_then(TorchServe::key_file);
         let (health, health_service) = tonic_health::server::health_reporter();
         let with_models = self.with_models();
         set_health(&health, &with_models, ServingStatus::NotServing).await;

@@ -31,7 +31,7 @@ use crate::proto::torchserve::inference::inference_ap_is_service_server::Inferen
 use crate::proto::torchserve::management::management_ap_is_service_server::ManagementApIsServiceServer;
 use crate::proto::torchserve::openinference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use refusal::Refusal;
-pub use tokens::{Check, RENEWAL_PATH, Renewal};
+pub use tokens::{Check, KeyFile, RENEWAL_PATH, Renewal};
 use tokens::{Keys, Purpose};
 
 /// The largest message that says what is to become of a model.
@@ -95,6 +95,11 @@ impl TorchServe {
     /// What renews tokens, where they are asked for.
     pub fn renewal(&self) -> Option<Renewal> {
         self.0.keys.as_ref().map(Renewal::of)
+    }
+
+    /// The file of tokens, for as long as the server serves.
+    pub fn key_file(&self) -> Option<KeyFile> {
+        self.0.keys.as_ref().map(KeyFile::of)
     }
 
     fn check(&self, purpose: Purpose) -> Check {

@@ -123,13 +123,37 @@ impl Keys {
     }
 }
 
-impl Drop for Keys {
-    fn drop(&mut self) {
+impl Keys {
+    /// Removes the file, so that nobody takes its keys for those of a server that is still there.
+    fn remove_file(&self) {
         // Another server may have written its own to the same place.
         let ours = fs::read_to_string(&self.file).is_ok_and(|text| text.contains(&self.api));
         if ours && let Err(error) = fs::remove_file(&self.file) {
             tracing::warn!(%error, "{} can't be removed", self.file.display());
         }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.remove_file();
+    }
+}
+
+/// Removes the file of keys when it is dropped, even if calls that were cut off still hold the keys.
+#[derive(Debug)]
+pub struct KeyFile(Arc<Keys>);
+
+impl KeyFile {
+    /// The file of these keys.
+    pub fn of(keys: &Arc<Keys>) -> Self {
+        KeyFile(Arc::clone(keys))
+    }
+}
+
+impl Drop for KeyFile {
+    fn drop(&mut self) {
+        self.0.remove_file();
     }
 }
 
