@@ -20,8 +20,8 @@ RUN sed -n 's/^path = "\(.*\)"/\1/p' Cargo.toml | while read -r file; do \
 FROM sources AS build-server
 ARG TORCH=cpu
 RUN TORCH=$TORCH scripts/setup build
-# build.rs compiles it in the layer of the dependencies too.
-COPY src/model/torch/libtorch.cpp src/model/torch/
+# build.rs compiles them in the layer of the dependencies too.
+COPY src/model/torch/*.cpp src/model/torch/*.h src/model/torch/
 RUN test "$TORCH" = none && echo --no-default-features > features || touch features
 RUN cargo build --release --locked --bin frameserve-server $(cat features)
 COPY src src

@@ -16,8 +16,12 @@ const PROTOS: [&str; 8] = [
     "google/rpc/error_details.proto",
 ];
 
+/// The protocol of an example. Examples have no build scripts of their own.
+const EXAMPLE: &str = "examples/user_defined_protos.proto";
+
 fn main() {
     compile_protos();
+    compile_example();
     if env::var_os("CARGO_FEATURE_TORCH").is_some() {
         let libtorch = env::var_os("LIBTORCH").unwrap_or_else(|| ".deps/libtorch/torch".into());
         link_libtorch(Path::new(&libtorch));
@@ -43,6 +47,21 @@ fn compile_protos() {
     }
 }
 
+/// Where only the library is built, the examples need not be there.
+fn compile_example() {
+    if !Path::new(EXAMPLE).exists() {
+        return;
+    }
+    println!("cargo:rerun-if-changed={EXAMPLE}");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let compiled = tonic_prost_build::configure()
+        .file_descriptor_set_path(out.join("user_defined_protos.bin"))
+        .compile_protos(&[EXAMPLE], &["examples"]);
+    if let Err(error) = compiled {
+        fail(&format!("{EXAMPLE}: {error}"));
+    }
+}
+
 /// The programs find libtorch beside the build tree here, and in `../lib` where they were installed.
 fn link_libtorch(libtorch: &Path) {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
@@ -65,19 +84,23 @@ fn link_libtorch(libtorch: &Path) {
 
 /// What no crate exposes of libtorch. It is optimised in debug builds too: there it would cost as much as the models.
 fn compile_bridge(libtorch: &Path) {
-    const SOURCE: &str = "src/model/torch/libtorch.cpp";
-    println!("cargo:rerun-if-changed={SOURCE}");
+    const FOLDER: &str = "src/model/torch";
+    const SOURCES: [&str; 3] = ["libtorch.cpp", "transfer.cpp", "pixels.cpp"];
+    let sources = SOURCES.map(|source| Path::new(FOLDER).join(source));
+    for file in sources.iter().chain([&Path::new(FOLDER).join("bridge.h")]) {
+        println!("cargo:rerun-if-changed={}", file.display());
+    }
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
     let mut bridge = cc::Build::new();
-    bridge.cpp(true).std("c++17").opt_level(2).debug(false).file(SOURCE);
+    bridge.cpp(true).std("c++17").opt_level(2).debug(false).files(&sources);
     bridge.define("_GLIBCXX_USE_CXX11_ABI", abi.as_str());
     for include in ["include", "include/torch/csrc/api/include"] {
-        // As a system's folder, so that the compiler's warnings are about our file alone.
+        // As a system's folder, so that the compiler's warnings are about our files alone.
         bridge.flag("-isystem").flag(libtorch.join(include));
     }
     if let Err(error) = bridge.try_compile("frameserve_torch") {
-        fail(&format!("{SOURCE}: {error}"));
+        fail(&format!("{FOLDER}: {error}"));
     }
 }
 

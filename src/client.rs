@@ -33,17 +33,21 @@
 //! ```
 
 mod config_text;
+mod connector;
 mod encoded;
 mod inference;
+mod target;
+mod tls;
+mod trouble;
 
 use std::error::Error as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 pub use tonic::Code;
+use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
@@ -52,6 +56,11 @@ use tonic_health::pb::health_client::HealthClient;
 
 pub use config_text::{config_as_json, config_as_text};
 pub use inference::InferenceClient;
+pub use tls::Tls;
+
+use connector::Connector;
+use target::{Target, start_command};
+use trouble::Trouble;
 
 use crate::proto::image_test_client::ImageTestClient;
 use crate::proto::{DescribeReply, DescribeRequest, MsgReply, MsgRequest, StreamConfig, StreamSettings};
@@ -116,7 +125,10 @@ pub struct FrameReplies {
 #[non_exhaustive]
 pub enum ClientError {
     /// Not a URL that can be connected to.
-    #[error("'{url}' is not a server's address ({reason}): write http://HOST:PORT or HOST:PORT")]
+    #[error(
+        "'{url}' is not a server's address ({reason}): write http://HOST:PORT or HOST:PORT, https://HOST:PORT for TLS, \
+         or unix:PATH"
+    )]
     Url {
         /// As it was given.
         url: String,
@@ -129,6 +141,14 @@ pub enum ClientError {
         /// Where it was looked for.
         url: String,
         /// The operating system's reason.
+        reason: String,
+    },
+    /// TLS is spoken by one side only, or one side does not accept the other's certificate.
+    #[error("no connection with {url}: {reason}")]
+    Tls {
+        /// Where to.
+        url: String,
+        /// Why, and what to do.
         reason: String,
     },
     /// The server said no to a request or to a stream's configuration.
@@ -178,15 +198,22 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// Connects to `url`: `http://HOST:PORT`, or `HOST:PORT`, or `HOST` with port 50051. The connection is lost
-    /// when the server gives no sign of life for 15 seconds, also while there is nothing to do.
+    /// Connects to `url`: `http://HOST:PORT`, or `HOST:PORT`, or `HOST` with port 50051; `https://HOST:PORT` for TLS;
+    /// `unix:PATH` for a Unix domain socket. The connection is lost when the server gives no sign of life for 15
+    /// seconds, also while there is nothing to do.
     pub async fn connect(url: &str) -> Result<Client, ClientError> {
-        let url = full_url(url)?;
-        let endpoint = endpoint(&url)?
+        Client::connect_with(url, &Tls::default()).await
+    }
+
+    /// The same with more said about TLS, for `https://` only.
+    pub async fn connect_with(url: &str, tls: &Tls) -> Result<Client, ClientError> {
+        let target = Target::parse(url)?;
+        let endpoint = endpoint(&target)?
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        let channel = dial(&endpoint, &url).await?;
+        let url = target.url();
+        let channel = dial(&endpoint, target, tls).await?;
         let service = ImageTestClient::new(channel.clone())
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);
@@ -288,20 +315,35 @@ impl FrameReplies {
 }
 
 /// What every connection is made with.
-fn endpoint(url: &str) -> Result<Endpoint, ClientError> {
-    let endpoint = Endpoint::from_shared(url.to_string())
-        .map_err(|error| ClientError::Url { url: url.into(), reason: error.to_string() })?;
+fn endpoint(target: &Target) -> Result<Endpoint, ClientError> {
+    let wrong = |reason: String| ClientError::Url { url: target.url(), reason };
+    let endpoint = Endpoint::from_shared(target.place()).map_err(|error| wrong(error.to_string()))?;
+    let origin: Uri = target.origin().parse().map_err(|_| wrong("it is no URL".into()))?;
     Ok(endpoint
+        .origin(origin)
         .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(HTTP2_FRAME))
 }
 
-async fn dial(endpoint: &Endpoint, url: &str) -> Result<Channel, ClientError> {
-    let failed = |error| ClientError::Connect { url: url.into(), reason: root_cause(&error) };
-    endpoint.connect().await.map_err(failed)
+/// Connects, and waits for the server's first word: before that one can't know whether it speaks TLS, or accepts this
+/// client's certificate. A server that says nothing for long is left to the first call.
+async fn dial(endpoint: &Endpoint, target: Target, tls: &Tls) -> Result<Channel, ClientError> {
+    let url = target.url();
+    let handshake = tls.handshake(&target)?;
+    let (connector, word) = Connector::new(target, handshake, CONNECT_TIMEOUT);
+    let channel = endpoint.connect_with_connector(connector).await.map_err(|error| {
+        let url = url.clone();
+        match Trouble::among(&error) {
+            Some(trouble) => ClientError::Tls { url, reason: trouble.to_string() },
+            None => ClientError::Connect { url, reason: root_cause(&error) },
+        }
+    })?;
+    match tokio::time::timeout(CONNECT_TIMEOUT, word).await {
+        Ok(Ok(Err(trouble))) => Err(ClientError::Tls { url, reason: trouble.to_string() }),
+        _ => Ok(channel),
+    }
 }
 
 fn refused(url: &str, status: Status) -> ClientError {
@@ -309,35 +351,6 @@ fn refused(url: &str, status: Status) -> ClientError {
     match broken_connection(&status) {
         Some(reason) => ClientError::Lost { url, reason },
         None => ClientError::Refused { url, status: Box::new(status) },
-    }
-}
-
-fn full_url(given: &str) -> Result<String, ClientError> {
-    let fail = |reason: &str| ClientError::Url { url: given.into(), reason: reason.into() };
-    let address = match given.split_once("://") {
-        Some(("http", address)) => address,
-        Some(("https", _)) => return Err(fail("this client speaks plain HTTP/2, without TLS")),
-        Some(_) => return Err(fail("the scheme must be http")),
-        None => given,
-    };
-    let address = address.trim_end_matches('/');
-    if address.is_empty() || address.contains(['/', ' ', '@']) {
-        return Err(fail("there must be a host and nothing after its port"));
-    }
-    let after_host = address.rfind(']').map_or(address, |end| &address[end..]);
-    match after_host.rsplit_once(':') {
-        Some((_, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(format!("http://{address}")),
-        Some(_) => Err(fail("the port must be a number from 1 to 65535")),
-        None => Ok(format!("http://{address}:{DEFAULT_PORT}")),
-    }
-}
-
-/// What to type for a server at that URL, if it is to be on this machine.
-fn start_command(url: &str) -> String {
-    let address = url.trim_start_matches("http://");
-    match address.parse::<SocketAddr>() {
-        Ok(_) if url != DEFAULT_URL => format!("frameserve-server --listen {address}"),
-        _ => "frameserve-server".into(),
     }
 }
 
@@ -394,28 +407,6 @@ fn describe_status(status: &Status) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn addresses_are_completed() {
-        for (given, full) in [
-            ("http://10.0.0.1:7000", "http://10.0.0.1:7000"),
-            ("http://10.0.0.1:7000/", "http://10.0.0.1:7000"),
-            ("localhost:7000", "http://localhost:7000"),
-            ("camera.example", "http://camera.example:50051"),
-            ("[::1]", "http://[::1]:50051"),
-            ("[::1]:80", "http://[::1]:80"),
-        ] {
-            assert_eq!(full_url(given).expect(given), full);
-        }
-    }
-
-    #[test]
-    fn bad_addresses_are_named() {
-        for given in ["", "http://", "https://a:1", "ftp://a", "a:0", "a:65536", "a:x", "a:1/path", "a b"] {
-            let error = full_url(given).expect_err(given).to_string();
-            assert!(error.contains(&format!("'{given}'")), "{error}");
-        }
-    }
-
     #[tokio::test]
     async fn nobody_there_says_how_to_start_a_server() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -425,7 +416,6 @@ mod tests {
         assert!(matches!(error, ClientError::Connect { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains(&address) && text.contains("frameserve-server --listen"), "{text}");
-        assert_eq!(start_command(DEFAULT_URL), "frameserve-server");
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! What a server is told to be: validated values, wherever they came from.
 
+mod address;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use address::Address;
+
 use crate::error::Error;
 use crate::frame::{PixelFormat, Size};
 use crate::limits::Limits;
-use crate::model::repository::Repository;
+use crate::model::repository::{self, Repository};
 use crate::model::store::expression;
 use crate::model::{Backends, Control, DeviceChoice, Precision};
 use crate::pipeline::models::NoModels;
@@ -17,7 +22,10 @@ use crate::pipeline::names::Names;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Addresses to listen on; port 0 takes a free one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Address>,
+    /// What the TCP addresses speak TLS with, if they do. Unix domain sockets never do: the permissions of their
+    /// files guard them.
+    pub tls: Option<TlsFiles>,
     /// What streams may ask for.
     pub limits: Limits,
     /// Threads that process frames.
@@ -36,6 +44,9 @@ pub struct Config {
     pub models: Models,
     /// TorchServe's services, if they are served.
     pub torchserve: Option<TorchServe>,
+    /// What calls may be routed to, by name. Besides, each model that is ready and each named pipeline is an
+    /// application of its own name.
+    pub applications: BTreeMap<String, Application>,
     /// What the server calls itself towards clients of the inference protocol.
     pub name: String,
     /// Who may have tensors in shared memory.
@@ -44,10 +55,32 @@ pub struct Config {
     pub transport: Transport,
     /// How long streams may take to end once the server is told to.
     pub drain_timeout: Duration,
+    /// How long it says at least that it drains, on the connections that there are; no more than that.
+    pub drain_least: Duration,
+}
+
+/// A set of models and pipelines that go by one name. It may have none, and stand for a service of one's own alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Application {
+    /// Names of models; those that are not there yet may come.
+    pub models: Vec<String>,
+    /// Names of pipelines.
+    pub pipelines: Vec<String>,
+}
+
+/// The files that TLS takes, all in PEM form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, and after it those that lead to its authority.
+    pub certificate: PathBuf,
+    /// The certificate's private key, without a passphrase.
+    pub key: PathBuf,
+    /// Certificates of the authorities of which clients must have one.
+    pub client_authority: Option<PathBuf>,
 }
 
 /// The models that are served.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Models {
     /// Folders with a folder for each model.
     pub repositories: Vec<PathBuf>,
@@ -59,6 +92,9 @@ pub struct Models {
     pub precision: Precision,
     /// What can run them.
     pub backends: Backends,
+    /// Models that may be loaded at a time since calls asked for them by the metadata `multiplexed_model_id`: 0 to
+    /// 1024.
+    pub max_multiplexed: usize,
 }
 
 /// TorchServe's services, and the archives that their clients register.
@@ -130,10 +166,24 @@ pub struct Transport {
     pub keepalive_timeout: Duration,
 }
 
+impl Default for Models {
+    fn default() -> Self {
+        Models {
+            repositories: Vec::new(),
+            control: Control::default(),
+            device: DeviceChoice::default(),
+            precision: Precision::default(),
+            backends: Backends::default(),
+            max_multiplexed: 3,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 50051))],
+            listen: vec![Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 50051)))],
+            tls: None,
             limits: Limits::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             default_window: 8,
@@ -143,6 +193,7 @@ impl Default for Config {
             pipelines: Names::default(),
             models: Models::default(),
             torchserve: None,
+            applications: BTreeMap::new(),
             name: "frameserve".into(),
             shared_memory: SharedMemory::default(),
             transport: Transport {
@@ -153,6 +204,7 @@ impl Default for Config {
                 keepalive_timeout: Duration::from_secs(5),
             },
             drain_timeout: Duration::from_secs(20),
+            drain_least: Duration::ZERO,
         }
     }
 }
@@ -173,18 +225,21 @@ impl Default for TorchServe {
 
 impl Config {
     /// All addresses to listen on, and what is served there.
-    pub fn listeners(&self) -> Vec<(SocketAddr, Services)> {
+    pub fn listeners(&self) -> Vec<(Address, Services)> {
         let Some(TorchServe { inference, management, .. }) = self.torchserve else {
-            return self.listen.iter().map(|address| (*address, Services::Main)).collect();
+            return self.listen.iter().map(|address| (address.clone(), Services::Main)).collect();
         };
         // Port 0 is another one each time.
-        let is_main = |address: SocketAddr| address.port() != 0 && self.listen.contains(&address);
-        let main = self.listen.iter().map(|address| match *address {
-            address if address == management && is_main(address) => (address, Services::MainAndManagement),
-            address => (address, Services::Main),
+        let is_main =
+            |address: SocketAddr| address.port() != 0 && self.listen.contains(&Address::Tcp(address));
+        let managed = is_main(management).then_some(Address::Tcp(management));
+        let main = self.listen.iter().map(|address| match address {
+            address if managed.as_ref() == Some(address) => (address.clone(), Services::MainAndManagement),
+            address => (address.clone(), Services::Main),
         });
         let others = [(inference, Services::Inference), (management, Services::Management)];
-        main.chain(others.into_iter().filter(|(address, _)| !is_main(*address))).collect()
+        let others = others.into_iter().filter(|(address, _)| !is_main(*address));
+        main.chain(others.map(|(address, services)| (Address::Tcp(address), services))).collect()
     }
 
     /// Checks every value against its range, and those that depend on each other.
@@ -212,12 +267,16 @@ impl Config {
         }
         range("--keepalive-timeout", keepalive_timeout.as_secs_f64(), 0.1, 86_400.0)?;
         range("--drain-timeout", self.drain_timeout.as_secs_f64(), 0.0, 86_400.0)?;
+        range("--drain-least", self.drain_least.as_secs_f64(), 0.0, self.drain_timeout.as_secs_f64())?;
         if self.listen.is_empty() {
             let range = "at least one address is needed".into();
             return Err(Error::Range { what: "--listen", value: "nothing".into(), range });
         }
         if let Some(torchserve) = &self.torchserve {
             torchserve.check()?;
+        }
+        if self.tls.is_some() && self.listen.iter().all(|address| address.path().is_some()) {
+            return Err(Error::Incomplete("--tls-cert goes with a TCP address, and --listen has none"));
         }
         if let Some(Size { width, height }) = self.raw_size {
             limits.check_pixels("--raw-size", width, height)?;
@@ -227,6 +286,10 @@ impl Config {
         }
         if let Control::Poll(every) = self.models.control {
             range("--poll-interval", every.as_secs_f64(), 0.1, 86_400.0)?;
+        }
+        range("--max-multiplexed", self.models.max_multiplexed, 0, 1024)?;
+        for (name, application) in &self.applications {
+            application.check(name, &self.pipelines)?;
         }
         Repository::new(self.models.repositories.clone())?;
         self.models.device.devices()?;
@@ -255,6 +318,33 @@ impl TorchServe {
             return Err(Error::Range { what: "--torchserve-management-address", value, range });
         }
         Ok(())
+    }
+}
+
+impl Application {
+    /// Checks what can be known before any model is loaded.
+    fn check(&self, name: &str, pipelines: &Names) -> Result<(), Error> {
+        let wrong = |what, value: &str, range: &str| Error::Range {
+            what,
+            value: format!("`{}` of application `{}`", value.escape_debug(), name.escape_debug()),
+            range: range.into(),
+        };
+        // It has to be sent as metadata.
+        if name.is_empty()
+            || name.len() > 255
+            || !name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        {
+            return Err(wrong("the name", name, "1 to 255 printable ASCII characters"));
+        }
+        if let Some(model) = self.models.iter().find(|model| !repository::is_name(model)) {
+            return Err(wrong("the model", model, "a folder of the repository could not be called so"));
+        }
+        match self.pipelines.iter().find(|pipeline| pipelines.find(pipeline).is_none()) {
+            Some(pipeline) => {
+                Err(wrong("the pipeline", pipeline, "it has to be one of the file's [pipelines]"))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -19,10 +19,10 @@
 //!     └── frame      a picture, what it is, what was found in it; codecs
 //!
 //!   error, limits ── for all     config ── what a server is told to be     proto ── the generated messages
-//!   memory ── what a program keeps of it
+//!   memory ── what a program keeps of it     tls ── certificates and keys
 //! ```
 //!
-//! A server in a few lines:
+//! A server in a few lines ([`server::Server::mount`] adds services of one's own):
 //!
 //! ```no_run
 //! use frameserve::config::Config;
@@ -52,5 +52,6 @@ pub mod proto;
 pub mod server;
 pub mod session;
 pub mod tensor;
+pub mod tls;
 
 pub use error::Error;

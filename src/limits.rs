@@ -58,6 +58,16 @@ impl Limits {
     }
 }
 
+/// What becomes of work where there is no room for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It waits until there is.
+    Wait,
+}
+
 /// Room for work: so many jobs, so many bytes, over all clients.
 #[derive(Debug, Clone)]
 pub struct Credits {

@@ -1,4 +1,5 @@
-//! What the process does with memory that was given back: it keeps some, for the next frame or tensor.
+//! What a process with glibc's allocator does with memory that was given back: it keeps some, for the next frame or
+//! tensor. The server's program has another one.
 
 /// Largest piece that is taken from what was kept; the most that glibc takes here. Larger ones come from the kernel.
 const LARGEST: libc::c_int = 32 << 20;

@@ -1,13 +1,22 @@
 //! A server: its services on its listeners, from the first connection to the last reply.
 
+mod authority;
 mod connections;
+mod greeting;
+mod listener;
+mod mount;
+mod notice;
+mod socket_file;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use futures_util::stream::{self, StreamExt};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -19,18 +28,28 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
 use crate::grpc::kserve::{KserveService, Levels, Uncopied};
-use crate::grpc::layer::Calls;
+use crate::grpc::layer::{Calls, Streams};
+use crate::grpc::mindspore::MindSporeService;
+use crate::grpc::ray::RayService;
 use crate::grpc::torchserve::{self, TorchServe};
 use crate::proto;
 use crate::proto::image_test_server::ImageTestServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::proto::mindspore::ms_service_server::MsServiceServer;
+use crate::proto::ray::ray_serve_api_service_server::RayServeApiServiceServer;
 use connections::connections;
+pub use listener::{ListenError, Listener};
+pub use socket_file::SocketFile;
+pub use tls::Tls;
 
 /// A server that is ready to serve.
 pub struct Server {
     engine: Arc<Engine>,
     calls: Calls,
     levels: Option<Levels>,
+    call_timeout: Option<Duration>,
+    mounted: Vec<mount::Mount>,
+    routes: Routes,
     torchserve: Option<TorchServe>,
 }
 
@@ -38,7 +57,7 @@ pub struct Server {
 #[derive(Debug)]
 pub struct Listening {
     /// The socket.
-    pub socket: TcpListener,
+    pub socket: Listener,
     /// What is served there.
     pub services: Services,
 }
@@ -70,9 +89,13 @@ pub enum ServeError {
 
 type ImageTest = ImageTestServer<ImageTestService>;
 type Kserve = GrpcInferenceServiceServer<KserveService>;
+type MindSpore = MsServiceServer<MindSporeService>;
 
-/// Whose health is that of the models too: all of the server, and the services that serve them.
-const WITH_MODELS: [&str; 2] = ["", Kserve::NAME];
+type Ray = RayServeApiServiceServer<RayService>;
+
+/// Whose health is that of the models too: all of the server, and the services that serve them. Those that are mounted
+/// come to them.
+const WITH_MODELS: [&str; 4] = ["", Kserve::NAME, MindSpore::NAME, Ray::NAME];
 
 /// Theirs is that of the models too, where they are served.
 const OF_TORCHSERVE: [&str; 3] =
@@ -80,6 +103,17 @@ const OF_TORCHSERVE: [&str; 3] =
 
 /// Whose health can be asked for besides: streams of frames need no model.
 const WITHOUT_MODELS: [&str; 1] = [ImageTest::NAME];
+
+/// Our services.
+const SERVICES: [&str; 7] = [
+    ImageTest::NAME,
+    Kserve::NAME,
+    MindSpore::NAME,
+    Ray::NAME,
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 
 /// The largest message that asks for health or reflection: names, and no more.
 const NAME_BYTES: usize = 16 << 10;
@@ -91,10 +125,27 @@ impl Server {
     /// Starts the threads of a server. Nothing listens yet.
     pub fn new(config: Config) -> Result<Self, Error> {
         let engine = Arc::new(Engine::new(config.validate()?)?);
-        let calls = Calls::new(engine.limits());
+        let mut streams = Streams::default();
+        for services in [
+            proto::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ] {
+            streams.add(services)?;
+        }
+        let calls = Calls::new(engine.limits(), streams);
         let torchserve = engine.config().torchserve.clone();
         let torchserve = torchserve.map(|terms| TorchServe::new(Arc::clone(&engine), terms)).transpose()?;
-        Ok(Server { engine, calls, levels: None, torchserve })
+        Ok(Server {
+            engine,
+            calls,
+            levels: None,
+            call_timeout: None,
+            mounted: Vec::new(),
+            routes: Routes::default(),
+            torchserve,
+        })
     }
 
     /// Lets clients change what is logged.
@@ -112,9 +163,11 @@ impl Server {
         &self.calls
     }
 
-    /// Serves on these listeners until `shutdown` is ready; then no new streams are taken, the frames that
-    /// were read are answered, and this returns when all streams have ended, at the latest after the configured
-    /// time. What is open then ends with the runtime.
+    /// Serves on these listeners, each with TLS or without as it was made: a bare `TcpListener` is without, and
+    /// [`Listener::bind`] takes what [`Tls::read`] has made of the configuration. Goes on until `shutdown` is ready;
+    /// then no new connections and streams are taken, the frames that were read are answered, and this returns when all
+    /// streams and requests have ended, at the latest after the configured time. Until then clients that are connected
+    /// are told so if they ask how the server is. What is open at the end ends with the runtime.
     pub async fn serve<L: Into<Listening>>(
         self,
         listeners: Vec<L>,
@@ -122,14 +175,18 @@ impl Server {
     ) -> Result<Ended, ServeError> {
         let config = self.engine.config();
         let _key_file = self.torchserve.as_ref().and_then(TorchServe::key_file);
+        let mounted = self.mounted.iter().map(|mount| mount.name);
+        let torchserve = self.torchserve.iter().flat_map(|_| OF_TORCHSERVE);
+        let with_models: Vec<&str> = WITH_MODELS.into_iter().chain(torchserve).chain(mounted).collect();
         let (health, health_service) = tonic_health::server::health_reporter();
-        let with_models = self.with_models();
         set_health(&health, &with_models, ServingStatus::NotServing).await;
         set_health(&health, &WITHOUT_MODELS, ServingStatus::Serving).await;
-        let common = Routes::new(health_service.max_decoding_message_size(NAME_BYTES))
-            .add_service(reflection().build_v1()?.max_decoding_message_size(NAME_BYTES))
-            .add_service(reflection().build_v1alpha()?.max_decoding_message_size(NAME_BYTES));
+        let common = Routes::default()
+            .add_service(health_service.max_decoding_message_size(NAME_BYTES))
+            .add_service(self.reflection().build_v1()?.max_decoding_message_size(NAME_BYTES))
+            .add_service(self.reflection().build_v1alpha()?.max_decoding_message_size(NAME_BYTES));
         let drain = self.engine.drain().clone();
+        let farewell = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(config.transport.max_connections));
         let serving = listeners.into_iter().map(|listening| {
             let Listening { socket, services } = listening.into();
@@ -137,10 +194,10 @@ impl Server {
             let mut builder =
                 transport(&config.transport).accept_http1(services.manages()).layer(self.calls.clone());
             let router = builder.add_routes(self.routes(common.clone(), services));
-            router.serve_with_incoming_shutdown(
-                connections(socket, Arc::clone(&permits)),
-                drain.clone().cancelled_owned(),
-            )
+            // While it drains no connections are taken, and those that there are stay.
+            let accepted = connections(socket, Arc::clone(&permits));
+            let accepted = accepted.take_until(drain.clone().cancelled_owned()).chain(stream::pending());
+            router.serve_with_incoming_shutdown(accepted, farewell.clone().cancelled_owned())
         });
         let mut serving = std::pin::pin!(futures_util::future::try_join_all(serving));
         // Healthy is who can answer for the models too that are to be there from the start.
@@ -164,39 +221,44 @@ impl Server {
             set_health(&health, services, ServingStatus::NotServing).await;
         }
         drain.cancel();
-        let deadline = Instant::now() + config.drain_timeout;
+        let began = Instant::now();
+        let deadline = began + config.drain_timeout;
+        let drained = async {
+            tokio::time::sleep_until(began + config.drain_least).await;
+            self.engine.work_ended().await;
+        };
         // tonic waits for its connections for as long as it takes; a deadline is ours to keep.
         tokio::select! {
             ended = &mut serving => return Ok(ended.map(|_| Ended::Drained)?),
-            () = self.engine.work_ended() => {}
+            () = drained => {}
             _ = timeout_at(deadline, std::future::pending::<()>()) => {
                 let (streams, requests) = (self.engine.open_streams(), self.engine.open_requests());
                 return Ok(Ended::CutOff { streams, requests });
             }
         }
         // Who watches our health would go on for ever, and has seen what there was to see.
-        for service in with_models.iter().copied().chain(WITHOUT_MODELS) {
+        for service in with_models.iter().chain(&WITHOUT_MODELS) {
             health.clone().clear_service_status(service).await;
         }
-        let farewell = deadline.min(Instant::now() + FAREWELL);
-        match timeout_at(farewell, serving).await {
+        farewell.cancel();
+        match timeout_at(deadline.min(Instant::now() + FAREWELL), serving).await {
             Ok(ended) => Ok(ended.map(|_| Ended::Drained)?),
             Err(_) => Ok(Ended::Drained),
         }
     }
 
-    /// Those names whose health is that of the models.
-    fn with_models(&self) -> Vec<&'static str> {
-        let torchserve = self.torchserve.iter().flat_map(|_| OF_TORCHSERVE);
-        WITH_MODELS.into_iter().chain(torchserve).collect()
-    }
-
     /// What is served on one address, besides what is common to all.
     fn routes(&self, common: Routes, services: Services) -> Routes {
-        let main = matches!(services, Services::Main | Services::MainAndManagement);
-        let routes = match main {
-            true => common.add_service(self.image_test()).add_service(Uncopied(self.kserve())),
-            false => common,
+        let routes = match services {
+            Services::Main | Services::MainAndManagement => {
+                let mounted = self.routes.clone().into_axum_router();
+                Routes::from(mounted.merge(common.into_axum_router()))
+                    .add_service(self.image_test())
+                    .add_service(Uncopied(self.kserve()))
+                    .add_service(self.mindspore())
+                    .add_service(self.ray())
+            }
+            Services::Inference | Services::Management => common,
         };
         let Some(torchserve) = &self.torchserve else { return routes };
         let routes = match services {
@@ -214,15 +276,10 @@ impl Server {
     }
 
     fn image_test(&self) -> ImageTest {
-        let services = [
-            ImageTest::NAME,
-            Kserve::NAME,
-            "grpc.health.v1.Health",
-            "grpc.reflection.v1.ServerReflection",
-            "grpc.reflection.v1alpha.ServerReflection",
-        ];
+        let mounted = self.mounted.iter().map(|mount| mount.name);
+        // The management is perhaps elsewhere.
         let torchserve = self.torchserve.iter().flat_map(|_| OF_TORCHSERVE.into_iter().take(2));
-        let services = services.into_iter().chain(torchserve).map(String::from);
+        let services = SERVICES.into_iter().chain(torchserve).chain(mounted).map(String::from);
         let service = ImageTestService::new(Arc::clone(&self.engine), services);
         ImageTestServer::new(service)
             .max_decoding_message_size(self.engine.limits().max_message_bytes)
@@ -237,11 +294,43 @@ impl Server {
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Deflate)
     }
+
+    fn mindspore(&self) -> MindSpore {
+        MsServiceServer::new(MindSporeService::new(Arc::clone(&self.engine)))
+            .max_decoding_message_size(self.engine.limits().max_message_bytes)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Deflate)
+    }
+
+    fn ray(&self) -> Ray {
+        RayServeApiServiceServer::new(RayService::new(Arc::clone(&self.engine)))
+            .max_decoding_message_size(NAME_BYTES)
+    }
+
+    fn reflection(&self) -> tonic_reflection::server::Builder<'_> {
+        let ours = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        let theirs = self.mounted.iter().map(|mount| mount.descriptors);
+        theirs.fold(ours, tonic_reflection::server::Builder::register_encoded_file_descriptor_set)
+    }
+}
+
+impl From<Listener> for Listening {
+    fn from(socket: Listener) -> Self {
+        Listening { socket, services: Services::Main }
+    }
 }
 
 impl From<TcpListener> for Listening {
     fn from(socket: TcpListener) -> Self {
-        Listening { socket, services: Services::Main }
+        Listener::from(socket).into()
+    }
+}
+
+impl From<UnixListener> for Listening {
+    fn from(socket: UnixListener) -> Self {
+        Listener::from(socket).into()
     }
 }
 
@@ -256,12 +345,6 @@ fn transport(config: &Transport) -> tonic::transport::Server {
         .max_frame_size(1 << 20)
         .http2_keepalive_interval(keepalive)
         .http2_keepalive_timeout(Some(config.keepalive_timeout))
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 async fn set_health(health: &HealthReporter, services: &[&str], status: ServingStatus) {

@@ -26,7 +26,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::encoded::{Encoded, Message, Sending};
-use super::{ClientError, dial, endpoint, full_url, refused};
+use super::target::Target;
+use super::{ClientError, Tls, dial, endpoint, refused};
 use crate::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::proto::inference::model_repository_parameter::ParameterChoice;
 use crate::proto::inference::repository_index_response::ModelIndex;
@@ -53,8 +54,15 @@ impl InferenceClient {
     /// since servers made with gRPC's C library hang up on who does; [`InferenceClient::with_timeout`] bounds
     /// how long an answer is waited for.
     pub async fn connect(url: &str) -> Result<InferenceClient, ClientError> {
-        let url = full_url(url)?;
-        let channel = dial(&endpoint(&url)?, &url).await?;
+        InferenceClient::connect_with(url, &Tls::default()).await
+    }
+
+    /// The same with more said about TLS, for `https://` only.
+    pub async fn connect_with(url: &str, tls: &Tls) -> Result<InferenceClient, ClientError> {
+        let target = Target::parse(url)?;
+        let endpoint = endpoint(&target)?;
+        let url = target.url();
+        let channel = dial(&endpoint, target, tls).await?;
         let service = GrpcInferenceServiceClient::new(channel.clone())
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tracing::Span;
 
 use super::Engine;
 use super::piped::PipedModel;
 use crate::error::{Error, ModelUnknown, RequestError};
 use crate::frame::{Encoding, Workbench};
 use crate::limits::Credit;
+use crate::model::Pixels;
 use crate::model::check::{Checked, Given};
 use crate::model::pictures::{self, Pictures};
 use crate::model::registry::{IndexEntry, State};
@@ -149,9 +151,19 @@ struct Way<'a> {
 struct Ready {
     inputs: Vec<Option<Kept>>,
     rows: usize,
+    /// Whether the pictures among them are still pixels.
+    are_pixels: bool,
     /// How the pictures lie in the tensors that were made of them.
     geometry: Vec<Geometry>,
     credit: Arc<Credit>,
+}
+
+/// What a model gave for a request.
+struct Gave {
+    outputs: Vec<Tensor>,
+    geometry: Vec<Geometry>,
+    /// Whether the output that is a picture came as pixels.
+    as_pixels: bool,
 }
 
 impl Engine {
@@ -184,14 +196,17 @@ impl Engine {
     }
 
     /// All models and versions that are known, and the named pipelines; or only those that are ready.
-    pub async fn index(&self, only_ready: bool) -> Vec<IndexEntry> {
+    pub async fn index(self: &Arc<Self>, only_ready: bool) -> Vec<IndexEntry> {
         let mut entries = self.models.index(only_ready).await;
-        entries.extend(self.piped.keys().map(|name| IndexEntry {
-            name: name.clone(),
-            version: Some(1),
-            state: Some(State::Ready),
-            reason: String::new(),
-        }));
+        for piped in self.piped.values() {
+            let (state, reason) = match self.check_piped(piped).await {
+                Ok(()) => (State::Ready, String::new()),
+                Err(_) if only_ready => continue,
+                Err(error) => (State::Unavailable, error.to_string()),
+            };
+            let name = piped.name().to_owned();
+            entries.push(IndexEntry { name, version: Some(1), state: Some(state), reason });
+        }
         entries
     }
 
@@ -252,10 +267,12 @@ impl Way<'_> {
         }
         let ready = self.prepare(checked).await?;
         let input = self.began.elapsed();
-        let Ready { inputs, rows, geometry, credit } = ready;
+        let Ready { inputs, rows, are_pixels, geometry, credit } = ready;
+        let pixels = Pixels { input: are_pixels, output: self.wants_pixels(&asked) };
         let plain = self.plain(&asked);
         let places = plain.as_deref().map_or_else(Vec::new, |plain| self.places(plain, &asked));
-        let work = Work { inputs, rows, places, credit: Arc::clone(&credit) };
+        let (span, held) = (Span::current(), Arc::clone(&credit));
+        let work = Work { inputs, rows, pixels, places, span, credit: held };
         let done = self.version.infer(work, treatment).await?;
         let begin = Instant::now();
         let outputs = match plain {
@@ -263,7 +280,12 @@ impl Way<'_> {
                 let output = |(asked, index): (Asked, usize)| (asked.name, done.outputs[index].clone());
                 asked.into_iter().zip(plain).map(output).collect()
             }
-            None => self.finish(done.outputs, asked, geometry).await?,
+            None => {
+                // Nothing was put elsewhere, since something is made of it first.
+                let outputs = done.outputs.into_iter().map(Kept::fetch).collect::<Result<_, _>>()?;
+                let gave = Gave { outputs, geometry, as_pixels: pixels.output };
+                self.finish(gave, asked, &credit).await?
+            }
         };
         let (input, output) = (input + done.fetched, begin.elapsed() + done.put);
         let compute = Compute { input, infer: done.ran, output };
@@ -285,22 +307,37 @@ impl Way<'_> {
         let outputs = signature.output_bytes(rows, bytes);
         let credit = Arc::new(self.engine.credits().try_acquire(bytes.saturating_add(outputs))?);
         let Some((pictures, encoded)) = pictures else {
-            return Ok(Ready { geometry: self.geometry(&inputs)?, inputs, rows, credit });
+            let geometry = self.geometry(&inputs)?;
+            return Ok(Ready { inputs, rows, are_pixels: false, geometry, credit });
         };
         let index = pictures.input;
         let settings = Arc::clone(self.version.settings());
         let limits = self.engine.limits().clone();
         let held = Arc::clone(&credit);
+        let are_pixels = self.version.pixels().input;
         let job = self.engine.pool.submit(move |bench, _| {
             let _held = held;
             let pictures = settings.pictures.as_ref().ok_or(Error::Cancelled)?;
-            let prepared = pictures.prepare(&encoded, &limits, bench);
+            let prepared = match are_pixels {
+                true => pictures.prepare_pixels(&encoded, &limits, bench),
+                false => pictures.prepare(&encoded, &limits, bench),
+            };
             bench.tidy();
             prepared
         });
         let (tensor, geometry) = job.await??;
         inputs[index] = Some(Kept::Here(tensor));
-        Ok(Ready { inputs, rows, geometry, credit })
+        Ok(Ready { inputs, rows, are_pixels, geometry, credit })
+    }
+
+    /// Whether the output that is a picture is asked for as one, and not as the tensor that it is too, and the model
+    /// can give it so.
+    fn wants_pixels(&self, asked: &[Asked]) -> bool {
+        let settings = self.version.settings();
+        let picture = settings.pictures.as_ref().and_then(Pictures::picture_output);
+        let name = picture.map(|picture| settings.signature.outputs[picture.output].name.as_str());
+        self.version.pixels().output
+            && asked.iter().any(|asked| asked.codec.is_some() && Some(asked.name.as_str()) == name)
     }
 
     /// Pictures that came as a tensor: what is found in them is found there.
@@ -343,15 +380,17 @@ impl Way<'_> {
     /// Makes of the model's outputs what was asked for.
     async fn finish(
         &self,
-        outputs: Vec<Kept>,
+        gave: Gave,
         asked: Vec<Asked>,
-        geometry: Vec<Geometry>,
+        credit: &Arc<Credit>,
     ) -> Result<Vec<(String, Kept)>, Error> {
         let settings = Arc::clone(self.version.settings());
+        // As long as the job is in the queue of the pool, which has a place for each credit and no more.
+        let held = Arc::clone(credit);
         let job = self.engine.pool.submit(move |bench, _| {
-            let outputs: Vec<Tensor> = outputs.into_iter().map(Kept::fetch).collect::<Result<_, _>>()?;
+            let _held = held;
             let make = |asked: Asked| {
-                let made = made(&settings, &outputs, &asked, &geometry, bench)?;
+                let made = made(&settings, &gave, &asked, bench)?;
                 Ok((asked.name, made.put(asked.place)?))
             };
             let made = asked.into_iter().map(make).collect();
@@ -377,22 +416,19 @@ pub fn version_number(text: &str) -> Result<Option<u64>, Error> {
 }
 
 /// One output as it was asked for, where it is more than the tensor that the model gave.
-fn made(
-    settings: &Settings,
-    outputs: &[Tensor],
-    asked: &Asked,
-    geometry: &[Geometry],
-    bench: &mut Workbench,
-) -> Result<Tensor, Error> {
+fn made(settings: &Settings, gave: &Gave, asked: &Asked, bench: &mut Workbench) -> Result<Tensor, Error> {
     let Settings { signature, pictures, .. } = settings;
+    let Gave { outputs, geometry, as_pixels } = gave;
     let Some(index) = signature.output(&asked.name) else {
         let pictures =
             pictures.as_ref().ok_or_else(|| Error::Internal(format!("no output {}", asked.name)))?;
         return pictures::json(&pictures.detections(outputs, geometry)?);
     };
     let output = &outputs[index];
-    match (asked.codec, pictures) {
-        (Some(encoding), Some(pictures)) => pictures.encode(outputs, geometry, encoding, bench),
+    let picture = pictures.as_ref().and_then(Pictures::picture_output).filter(|_| *as_pixels);
+    match (asked.codec, picture, pictures) {
+        (Some(encoding), Some(picture), _) => picture.of_pixels().encode(outputs, encoding, bench),
+        (Some(encoding), None, Some(pictures)) => pictures.encode(outputs, geometry, encoding, bench),
         _ if asked.classification > 0 => {
             let ranking = Ranking {
                 best: asked.classification,

@@ -19,7 +19,7 @@ use super::reply::Reply;
 use crate::error::Error;
 use crate::exec::pool::{Submitted, Wanted};
 use crate::frame::{Codec, Encoded, Findings, Frame, Identity, Size, Workbench};
-use crate::limits::Credit;
+use crate::limits::{Credit, WhenFull};
 use crate::pipeline::models::{Asker, Seen, Shown};
 use crate::pipeline::{Every, Passage, Pipeline, StepTime, Workers};
 
@@ -75,6 +75,8 @@ pub struct Lane {
     seen: Vec<SegmentSeen>,
     /// Among all streams and requests of the engine.
     number: u64,
+    /// What becomes of a frame where a model lets no more wait.
+    when_full: WhenFull,
     /// Jobs that this stream may have in the pool's queue, so that it fills it with its own no further than it
     /// takes to keep all threads busy.
     jobs: Arc<Semaphore>,
@@ -113,7 +115,12 @@ impl Lane {
         let seen = (0..pipeline.segments()).map(|_| SegmentSeen::default()).collect();
         let jobs = Arc::new(Semaphore::new(engine.threads() + 1));
         let number = engine.number_lane();
-        Lane { engine, pipeline, reply, seen, number, jobs }
+        Lane { engine, pipeline, reply, seen, number, when_full: WhenFull::default(), jobs }
+    }
+
+    /// Says what becomes of a frame where a model lets no more wait.
+    pub fn when_full(self, when_full: WhenFull) -> Self {
+        Lane { when_full, ..self }
     }
 
     /// The pipeline that the next frame goes through.
@@ -163,15 +170,19 @@ impl Lane {
         }
         let stops = self.seen.iter_mut().enumerate();
         let stops = stops.filter_map(|(segment, seen)| seen.stop(segment, &self.pipeline)).collect();
-        Begun::Work(Box::new(FrameWork {
+        let way = Way {
             engine: Arc::clone(&self.engine),
             pipeline: Arc::clone(&self.pipeline),
             reply: self.reply,
             jobs: Arc::clone(&self.jobs),
-            stops,
-            came,
             deadline: None,
             stream: self.number,
+            when_full: self.when_full,
+        };
+        Begun::Work(Box::new(FrameWork {
+            way,
+            stops,
+            came,
             progress: Progress {
                 identity,
                 size: encoded.size,
@@ -189,16 +200,22 @@ impl Lane {
 
 /// A frame with everything that it needs on its way.
 pub struct FrameWork {
+    way: Way,
+    stops: VecDeque<Stop>,
+    came: Instant,
+    progress: Progress,
+}
+
+/// Where a frame goes, and what takes it there.
+struct Way {
     engine: Arc<Engine>,
     pipeline: Arc<Pipeline>,
     reply: Reply,
     jobs: Arc<Semaphore>,
-    stops: VecDeque<Stop>,
-    came: Instant,
     /// When it is not wanted any more, if no thread has taken it by then.
     deadline: Option<Instant>,
     stream: u64,
-    progress: Progress,
+    when_full: WhenFull,
 }
 
 /// What goes from thread to thread.
@@ -228,9 +245,11 @@ struct Leg {
 #[derive(Default)]
 struct Arrival {
     held: Option<(Workers, oneshot::Sender<Workers>)>,
-    /// What a model made of it, and how long that took so far.
-    seen: Option<(Seen, Duration)>,
+    seen: Option<Looked>,
 }
+
+/// What a model made of a frame, and how long that took so far.
+type Looked = (Seen, Duration);
 
 /// What is done with a frame at the end of a leg.
 enum Then {
@@ -258,15 +277,15 @@ impl SegmentSeen {
 
 impl FrameWork {
     /// Gives it up if no thread has taken it by then.
-    pub fn until(self, deadline: Option<Instant>) -> Self {
-        FrameWork { deadline, ..self }
+    pub fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.way.deadline = deadline;
+        self
     }
 
     /// Does it, leg by leg, each on whichever thread is free.
-    pub async fn run(mut self) -> Result<Processed, Error> {
-        let mut stops = std::mem::take(&mut self.stops);
-        let came = self.came;
-        let traveled = self.travel(&mut stops).await;
+    pub async fn run(self) -> Result<Processed, Error> {
+        let FrameWork { way, mut stops, came, progress } = self;
+        let traveled = way.travel(progress, &mut stops).await;
         // A frame that failed lets the next one have what the stateful stages saw before.
         for Turn { before, after } in stops.into_iter().filter_map(|stop| stop.turn) {
             if let Some(before) = before
@@ -282,52 +301,75 @@ impl FrameWork {
         timing.queue = timing.total.saturating_sub(worked);
         Ok(Processed { picture, size, findings, timing })
     }
+}
 
-    async fn travel(self, stops: &mut VecDeque<Stop>) -> Result<Progress, Error> {
-        let FrameWork { engine, pipeline, reply, jobs, deadline, stream, mut progress, .. } = self;
+impl Way {
+    async fn travel(&self, mut progress: Progress, stops: &mut VecDeque<Stop>) -> Result<Progress, Error> {
         let mut begin = 0;
         let mut arrival = Arrival::default();
         loop {
             let (end, then) = match stops.front() {
                 Some(Stop { segment, asks: true, .. }) => (*segment, Then::Show(*segment)),
                 Some(Stop { segment, .. }) => (*segment, Then::Wait),
-                None => (pipeline.segments(), Then::Encode(reply)),
+                None => (self.pipeline.segments(), Then::Encode(self.reply)),
             };
-            let leg = Leg { segments: begin..end, arrival, then };
-            progress = {
-                let _in_queue = jobs.acquire().await;
-                let shared = Arc::clone(&pipeline);
-                let limit =
-                    deadline.filter(|_| begin == 0).map(|deadline| (deadline, CancellationToken::new()));
-                let taken = limit.as_ref().map(|(_, taken)| taken.clone().drop_guard());
-                let job = engine.pool.submit(move |bench, wanted| {
-                    drop(taken);
-                    let advanced = progress.advance(&shared, leg, bench, wanted);
-                    bench.tidy();
-                    advanced.map(|()| progress)
-                });
-                match limit {
-                    Some((deadline, taken)) => in_time(job, &taken, deadline).await??,
-                    None => job.await??,
-                }
-            };
-            let seen = match progress.shown.take() {
-                Some((shown, took)) => {
-                    let asker = Asker { stream, deadline, credit: Arc::clone(&progress.credit) };
-                    let seen = shown.ask(asker).await?;
-                    let took = took + seen.ran;
-                    Some((seen, took))
-                }
-                None => None,
-            };
+            progress = self.go(progress, Leg { segments: begin..end, arrival, then }).await?;
+            let mut seen = self.ask(&mut progress).await?;
             let Some(Stop { segment, turn, .. }) = stops.pop_front() else { return Ok(progress) };
-            let held = match turn {
-                Some(turn) => Some(turn.take(&pipeline, segment).await?),
-                None => None,
-            };
+            let mut held = None;
+            if let Some(turn) = turn {
+                let (workers, after) = turn.take(&self.pipeline, segment).await?;
+                if seen.is_none() && workers.want_look() {
+                    match self.look(progress, segment).await {
+                        Ok(looked) => (progress, seen) = looked,
+                        Err(error) => {
+                            let _stream_has_ended = after.send(workers);
+                            return Err(error);
+                        }
+                    }
+                }
+                held = Some((workers, after));
+            }
             arrival = Arrival { held, seen };
             begin = segment;
         }
+    }
+
+    /// Goes a leg, on whichever thread is free.
+    async fn go(&self, mut progress: Progress, leg: Leg) -> Result<Progress, Error> {
+        let _in_queue = self.jobs.acquire().await;
+        let pipeline = Arc::clone(&self.pipeline);
+        let first = leg.segments.start == 0;
+        let limit = self.deadline.filter(|_| first).map(|deadline| (deadline, CancellationToken::new()));
+        let taken = limit.as_ref().map(|(_, taken)| taken.clone().drop_guard());
+        let job = self.engine.pool.submit(move |bench, wanted| {
+            drop(taken);
+            let advanced = progress.advance(&pipeline, leg, bench, wanted);
+            bench.tidy();
+            advanced.map(|()| progress)
+        });
+        match limit {
+            Some((deadline, taken)) => in_time(job, &taken, deadline).await?,
+            None => job.await?,
+        }
+    }
+
+    /// Has a model look at what was prepared for it, if anything was.
+    async fn ask(&self, progress: &mut Progress) -> Result<Option<Looked>, Error> {
+        let Some((shown, took)) = progress.shown.take() else { return Ok(None) };
+        let Way { deadline, stream, when_full, .. } = *self;
+        let asker = Asker { stream, deadline, when_full, credit: Arc::clone(&progress.credit) };
+        let seen = shown.ask(asker).await?;
+        let took = took + seen.ran;
+        Ok(Some((seen, took)))
+    }
+
+    /// Has the model before a segment look at a frame that was not to be shown to it.
+    async fn look(&self, progress: Progress, segment: usize) -> Result<(Progress, Option<Looked>), Error> {
+        let leg = Leg { segments: segment..segment, arrival: Arrival::default(), then: Then::Show(segment) };
+        let mut progress = self.go(progress, leg).await?;
+        let seen = self.ask(&mut progress).await?;
+        Ok((progress, seen))
     }
 }
 
@@ -435,7 +477,7 @@ impl Progress {
 }
 
 /// Reads what a model made of a frame, and says how long all of that took.
-fn take_up(seen: Option<(Seen, Duration)>, frame: &mut Frame) -> Result<Duration, Error> {
+fn take_up(seen: Option<Looked>, frame: &mut Frame) -> Result<Duration, Error> {
     let Some((seen, took)) = seen else { return Ok(Duration::ZERO) };
     let begin = Instant::now();
     frame.answer = Some(Arc::new((seen.read)()?));

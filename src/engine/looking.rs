@@ -1,9 +1,10 @@
 //! Models that look at the frames of streams: what a pipeline's stages want of the registry's models.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use opencv::core::Mat;
+use tracing::Span;
 
 use crate::error::Error;
 use crate::frame::{Answer, Image, Size};
@@ -23,6 +24,13 @@ struct Looker {
     registry: Arc<Registry>,
     name: String,
     task: Task,
+    last: RwLock<Option<Found>>,
+}
+
+/// A version that fitted when it was looked for, and how often something had changed in the registry before.
+struct Found {
+    changes: u64,
+    version: Weak<Version>,
 }
 
 /// A version that gives what is wanted.
@@ -41,7 +49,7 @@ struct Prepared {
 
 impl Models for Lookers {
     fn find(&self, name: &str, task: Task) -> Arc<dyn FrameModel> {
-        Arc::new(Looker { registry: Arc::clone(&self.0), name: name.into(), task })
+        Arc::new(Looker { registry: Arc::clone(&self.0), name: name.into(), task, last: RwLock::default() })
     }
 }
 
@@ -52,7 +60,26 @@ impl std::fmt::Debug for Looker {
 }
 
 impl Looker {
+    /// The version that is ready now. Every frame asks several times, and finds the same one until something changes.
     fn fitting(&self) -> Result<Fitting, Error> {
+        let changes = self.registry.changes();
+        if let Some(version) = self.last(changes) {
+            return Ok(Fitting { version, task: self.task });
+        }
+        let fitting = self.find()?;
+        let found = Found { changes, version: Arc::downgrade(&fitting.version) };
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        Ok(fitting)
+    }
+
+    /// The version that was found last, if nothing has changed since.
+    fn last(&self, changes: u64) -> Option<Arc<Version>> {
+        let last = self.last.read().unwrap_or_else(PoisonError::into_inner);
+        let version = last.as_ref().filter(|found| found.changes == changes)?.version.upgrade()?;
+        version.condition().is_ok().then_some(version)
+    }
+
+    fn find(&self) -> Result<Fitting, Error> {
         let fitting = Fitting { version: self.registry.find(&self.name, None)?, task: self.task };
         let pictures = fitting.pictures()?;
         let refuse = |reason: String| Err(Error::ModelUnfit { model: self.name.clone(), reason });
@@ -112,7 +139,11 @@ impl FrameModel for Looker {
         let begin = Instant::now();
         let fitting = self.fitting()?;
         let mut memory = Scratch::with(std::mem::take(scratch));
-        let prepared = fitting.pictures()?.prepare_image(image, &mut memory);
+        let pictures = fitting.pictures()?;
+        let prepared = match fitting.version.pixels().input {
+            true => pictures.image_pixels(image, &mut memory),
+            false => pictures.prepare_image(image, &mut memory),
+        };
         *scratch = memory.into_memory();
         let (tensor, geometry) = prepared?;
         Ok(Box::new(Prepared { fitting, tensor, geometry, took: begin.elapsed() }))
@@ -134,7 +165,11 @@ impl Fitting {
         let none = || Error::Model("the model gave nothing for the picture".into());
         Ok(match (&pictures.task, self.task) {
             (Some(pictures::Task::Image(output)), _) => {
-                Answer::Picture(output.images(outputs)?.pop().ok_or_else(none)?)
+                let images = match self.version.pixels().output {
+                    true => output.of_pixels().images(outputs)?,
+                    false => output.images(outputs)?,
+                };
+                Answer::Picture(images.into_iter().next_back().ok_or_else(none)?)
             }
             (Some(pictures::Task::Detection(detector)), Task::Detections(threshold)) => {
                 let found = detector.with_threshold(threshold).detections(outputs, geometry)?;
@@ -158,11 +193,13 @@ impl Shown for Prepared {
         let Prepared { fitting, tensor, geometry, took } = *self;
         let began = Instant::now();
         Box::pin(async move {
-            let Asker { stream, deadline, credit } = asker;
-            let treatment = Treatment { deadline, stream: Some(stream), ..Treatment::default() };
+            let Asker { stream, deadline, when_full, credit } = asker;
+            let stream = Some(stream);
+            let treatment = Treatment { deadline, stream, when_full, ..Treatment::default() };
             let mut inputs = vec![None; fitting.version.settings().signature.inputs.len()];
             inputs[fitting.pictures()?.input] = Some(Kept::Here(tensor));
-            let work = Work { inputs, rows: 1, places: Vec::new(), credit };
+            let (pixels, span) = (fitting.version.pixels(), Span::current());
+            let work = Work { inputs, rows: 1, pixels, places: Vec::new(), span, credit };
             let done = fitting.version.infer(work, treatment).await.inspect_err(|_| {
                 fitting.version.statistics().failed(took + began.elapsed());
             })?;

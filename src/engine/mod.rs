@@ -5,6 +5,7 @@ mod lane;
 mod looking;
 pub mod piped;
 mod reply;
+mod route;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,14 +14,17 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use infer::{Asked, InferReply, InferRequest, Served};
 pub use lane::{Begun, FrameWork, Lane, Processed, Timing};
 pub use reply::{Reply, ReplyCodec};
+pub use route::Route;
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::exec::courier::Courier;
+pub use crate::exec::pool::panic_text;
 use crate::exec::pool::{Pool, Wanted};
 use crate::frame::Workbench;
 use crate::limits::{Credits, Limits};
@@ -43,11 +47,17 @@ pub struct Engine {
     streams: Arc<Semaphore>,
     /// By canonical text, so that streams that do the same share what their pipeline keeps.
     pipelines: Mutex<HashMap<String, Weak<Pipeline>>>,
-    /// Requests for models that are not answered yet.
+    /// Requests for models, and calls of services that others mounted, that are not answered yet.
     requests: TaskTracker,
     drain: CancellationToken,
     frames_taken: AtomicU64,
     lanes: AtomicU64,
+}
+
+/// A call that the server waits for before it ends; it is over when this is dropped.
+#[derive(Debug)]
+pub struct OpenCall {
+    _token: TaskTrackerToken,
 }
 
 /// A stream's place among those that may be open; given back on drop.
@@ -166,9 +176,14 @@ impl Engine {
         self.requests.wait().await;
     }
 
-    /// Requests for models that are not answered yet.
+    /// Requests for models, and calls of mounted services, that are not answered yet.
     pub fn open_requests(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Has the server wait for a call before it ends, for as long as a request for a model.
+    pub fn begin_call(&self) -> OpenCall {
+        OpenCall { _token: self.requests.token() }
     }
 
     /// A place for one more stream.

@@ -169,7 +169,15 @@ impl Engine {
     pub async fn is_answering(self: &Arc<Self>, served: &Served) -> bool {
         match served {
             Served::Model(_) => true,
-            Served::Pipeline(piped) => Arc::clone(self).pipeline(piped.name.clone()).await.is_ok(),
+            Served::Pipeline(piped) => self.check_piped(piped).await.is_ok(),
+        }
+    }
+
+    /// Whether a pipeline can be made, and its models are there.
+    pub(super) async fn check_piped(self: &Arc<Self>, piped: &PipedModel) -> Result<(), Error> {
+        match piped.pipeline.get() {
+            Some(pipeline) => pipeline.check_models(),
+            None => Arc::clone(self).pipeline(piped.name.clone()).await.map(drop),
         }
     }
 
@@ -180,7 +188,8 @@ impl Engine {
         request: InferRequest,
     ) -> Result<InferReply, Error> {
         let InferRequest { inputs, outputs, codec, treatment } = request;
-        // Its threads are the same for all, and know no priorities.
+        // Priorities are levels that a model's configuration has, and a pipeline has none: its threads are those that
+        // all streams share, and who asks for more must not come before them.
         let Treatment { timeout, deadline, .. } = treatment;
         let timeout_at = timeout.map(|timeout| Instant::now() + timeout);
         let deadline = timeout_at.into_iter().chain(deadline).min();

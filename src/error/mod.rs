@@ -4,7 +4,7 @@ mod request;
 
 use std::fmt;
 
-pub use request::{ModelUnknown, RequestError};
+pub use request::{ApplicationUnknown, ModelUnknown, RequestError};
 
 /// What went wrong, with the value that was wrong and the bound that it broke.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -221,6 +221,9 @@ pub enum Error {
     /// A model or a version of it that is not there.
     #[error(transparent)]
     ModelUnknown(#[from] ModelUnknown),
+    /// An application that is not there, or that is not for what is asked of it.
+    #[error(transparent)]
+    ApplicationUnknown(#[from] Box<ApplicationUnknown>),
     /// A version that is loading or unloading, or could not be loaded.
     #[error("Request for unknown model: '{model}' version {version} is not at ready state")]
     ModelNotReady {
@@ -336,7 +339,7 @@ impl Error {
             Error::TooManyPixels { .. } | Error::TooManyStages { .. } | Error::TooMuchState { .. } => {
                 Kind::TooLarge
             }
-            Error::Unknown { .. } | Error::ModelUnknown(_) => Kind::Unknown,
+            Error::Unknown { .. } | Error::ModelUnknown(_) | Error::ApplicationUnknown(_) => Kind::Unknown,
             Error::State(_) | Error::AlreadyRegistered { .. } | Error::DefaultVersion(_) => Kind::State,
             Error::Load(_) | Error::Model(_) | Error::NotPut(_) => Kind::Failed,
             Error::Overloaded { .. } => Kind::Overloaded,
@@ -355,6 +358,12 @@ impl Error {
 impl From<RequestError> for Error {
     fn from(error: RequestError) -> Self {
         Error::Request(Box::new(error))
+    }
+}
+
+impl From<ApplicationUnknown> for Error {
+    fn from(error: ApplicationUnknown) -> Self {
+        Error::ApplicationUnknown(Box::new(error))
     }
 }
 

@@ -133,3 +133,40 @@ pub enum ModelUnknown {
     #[error("Request for unknown model: '{0}' has no available versions")]
     NoneReady(String),
 }
+
+/// An application that is not there, or that does not have what a call wants of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplicationUnknown {
+    /// A call that names neither an application nor a model.
+    #[error("Application metadata not set. Ping {LIST} for available applications.")]
+    NotSet,
+    /// No application of this name.
+    #[error("Application '{0}' not found. Ping {LIST} for available applications.")]
+    Name(String),
+    /// Something that is no part of the application.
+    #[error("Application '{application}' has no {what} '{name}': it has {has}")]
+    Part {
+        /// The application.
+        application: String,
+        /// "model" or "pipeline".
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What it has.
+        has: String,
+    },
+    /// A call that does not say which of an application's parts is to answer.
+    #[error("Application '{application}' has {has}, and the call names no {what}")]
+    Several {
+        /// The application.
+        application: String,
+        /// "model" or "pipeline".
+        what: &'static str,
+        /// What it has.
+        has: String,
+    },
+}
+
+/// The call that lists the applications.
+const LIST: &str = "/ray.serve.RayServeAPIService/ListApplications";

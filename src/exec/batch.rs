@@ -81,6 +81,8 @@ pub struct Queue<J, K> {
     /// By priority, each in the order of their turns.
     levels: BTreeMap<u32, VecDeque<Waiting<J, K>>>,
     turns: Turns,
+    /// Places that were left since somebody asked.
+    freed: usize,
 }
 
 /// What there is to be done now.
@@ -168,7 +170,7 @@ impl Policy {
 impl<J: Wanted, K: PartialEq> Queue<J, K> {
     /// An empty one.
     pub fn new(policy: Policy) -> Self {
-        Queue { policy, levels: BTreeMap::new(), turns: Turns::default() }
+        Queue { policy, levels: BTreeMap::new(), turns: Turns::default(), freed: 0 }
     }
 
     /// Its rules.
@@ -181,23 +183,25 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
         self.policy.threads = threads;
     }
 
-    /// Lets a request wait, if there is room.
-    pub fn push(&mut self, entry: Entry<J, K>) -> Result<(), Full> {
-        let level = self.policy.level(entry.level);
+    /// Whether one more request that asks for this priority can wait.
+    pub fn make_room(&mut self, level: u32) -> Result<(), Full> {
+        let level = self.policy.level(level);
         let max = self.policy.queue(level).max_size;
         let waiting = self.levels.entry(level).or_default();
         let turns = &mut self.turns;
-        let mut wanted = |waiting: &Waiting<J, K>| waiting.job.is_wanted() || turns.gone(&waiting.place);
-        if max > 0 && waiting.len() >= max {
-            waiting.retain(&mut wanted);
-            if waiting.len() >= max {
-                return Err(Full(waiting.len()));
-            }
-        }
+        let full = max > 0 && waiting.len() >= max;
         // While a model is busy, nothing else looks for those that were given up, which hold no credit.
-        if waiting.len() >= MANY && waiting.len().is_power_of_two() {
-            waiting.retain(&mut wanted);
+        if full || waiting.len() >= MANY && waiting.len().is_power_of_two() {
+            waiting.retain(|waiting| waiting.job.is_wanted() || turns.gone(&waiting.place));
         }
+        if max > 0 && waiting.len() >= max { Err(Full(waiting.len())) } else { Ok(()) }
+    }
+
+    /// Lets a request wait, if there is room.
+    pub fn push(&mut self, entry: Entry<J, K>) -> Result<(), Full> {
+        self.make_room(entry.level)?;
+        let level = self.policy.level(entry.level);
+        let waiting = self.levels.entry(level).or_default();
         let Entry { job, rows, kind, came, timeout, stream, .. } = entry;
         let expires = self.policy.timeout(level, timeout).map(|timeout| came + timeout);
         let place = self.turns.give(stream, rows);
@@ -233,6 +237,11 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
         Next { expired, turn: Turn::Run(batch) }
     }
 
+    /// How many places were left since this was asked the last time.
+    pub fn take_freed(&mut self) -> usize {
+        std::mem::take(&mut self.freed)
+    }
+
     /// How many wait that anybody still waits for.
     pub fn waiting(&self) -> usize {
         self.levels.values().flatten().filter(|waiting| waiting.job.is_wanted()).count()
@@ -261,6 +270,7 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
                 continue;
             }
             let action = self.policy.queue(*level).action;
+            let before = line.len();
             for waiting in std::mem::take(line) {
                 match action {
                     _ if !over(&waiting) => line.push_back(waiting),
@@ -274,6 +284,7 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
                     TimeoutAction::Delay => delayed.push(waiting),
                 }
             }
+            self.freed += before - line.len();
         }
         if !delayed.is_empty() {
             self.levels.entry(DELAYED).or_default().extend(delayed);
@@ -323,6 +334,7 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
     fn remove(&mut self, level: u32, index: usize) -> Option<J> {
         let waiting = self.levels.get_mut(&level)?.remove(index)?;
         self.turns.taken(&waiting.place);
+        self.freed += 1;
         Some(waiting.job)
     }
 }

@@ -1,26 +1,31 @@
 //! Where requests wait for the threads of a model, and those who sent them for their answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::batch::{Entry, Full, Policy, Queue, TimeoutAction, Turn, Wanted};
 use super::courier::Courier;
 use crate::error::Error;
+use crate::limits::WhenFull;
 
 /// Requests of type `I` to be answered with an `O`. Those with an equal `K` can be answered together.
 pub struct Line<I, O, K> {
     state: Mutex<State<I, O, K>>,
-    /// Something has changed that a thread may wait for.
-    changed: Condvar,
+    /// A place was left, and one of those who wait for one may have it.
+    left: Arc<Notify>,
     courier: Courier,
 }
 
 struct State<I, O, K> {
     queue: Queue<Arc<Slot<I, O>>, K>,
     closed: Option<Error>,
+    /// Threads that wait for work. The one that came last is woken first: it still has in its core's cache what it
+    /// works with.
+    idle: Vec<Thread>,
 }
 
 /// Tells one thread that it is to take no further batch.
@@ -69,6 +74,17 @@ pub struct Answer<I, O> {
     slot: Arc<Slot<I, O>>,
     answer: oneshot::Receiver<Result<O, Error>>,
     refused_at: Option<Instant>,
+    left: Arc<Notify>,
+}
+
+/// What became of a request that looked for a place.
+type Placed<I, O, K> = Result<Answer<I, O>, NoRoom<I, K>>;
+
+/// A request for which there is no place, and how many have one.
+struct NoRoom<I, K> {
+    request: Request<I, K>,
+    count: usize,
+    max: usize,
 }
 
 impl<I, O> Wanted for Arc<Slot<I, O>> {
@@ -86,20 +102,48 @@ impl<I, O> Slot<I, O> {
 impl<I, O, K: PartialEq> Line<I, O, K> {
     /// An empty line, whose answers this courier brings.
     pub fn new(policy: Policy, courier: Courier) -> Self {
-        let state = State { queue: Queue::new(policy), closed: None };
-        Line { state: Mutex::new(state), changed: Condvar::new(), courier }
+        let state = State { queue: Queue::new(policy), closed: None, idle: Vec::new() };
+        Line { state: Mutex::new(state), left: Arc::default(), courier }
     }
 
     /// Lets a request wait.
     pub fn send(&self, request: Request<I, K>) -> Result<Answer<I, O>, Error> {
-        let came = Instant::now();
-        let (sender, answer) = oneshot::channel();
-        let Request { input, rows, kind, level, timeout, deadline, stream } = request;
-        let slot = Arc::new(Slot(Mutex::new(Some(Held { input, came, answer: sender }))));
+        self.try_send(request)?.map_err(|NoRoom { count, max, .. }| Error::QueueFull { count, max })
+    }
+
+    /// The same, but where there is no place for it, it waits for one, or does not. How long it may wait for its turn
+    /// is counted from when it has one. Who waits for a place has the model's own priority.
+    pub async fn enter(&self, request: Request<I, K>, when_full: WhenFull) -> Result<Answer<I, O>, Error> {
+        if when_full == WhenFull::Refuse {
+            return self.send(request);
+        }
+        let mut request = Request { level: 0, ..request };
+        loop {
+            // Before there is a look at the line, so that a place that is left meanwhile is not missed.
+            let mut left = std::pin::pin!(self.left.notified());
+            left.as_mut().enable();
+            request = match self.try_send(request)? {
+                Ok(answer) => return Ok(answer),
+                Err(NoRoom { request, .. }) => request,
+            };
+            left.await;
+        }
+    }
+
+    fn try_send(&self, request: Request<I, K>) -> Result<Placed<I, O, K>, Error> {
         let mut state = self.state();
         if let Some(closed) = &state.closed {
             return Err(closed.clone());
         }
+        if let Err(Full(count)) = state.queue.make_room(request.level) {
+            let policy = state.queue.policy();
+            let max = policy.queue(policy.level(request.level)).max_size;
+            return Ok(Err(NoRoom { request, count, max }));
+        }
+        let came = Instant::now();
+        let (sender, answer) = oneshot::channel();
+        let Request { input, rows, kind, level, timeout, deadline, stream } = request;
+        let slot = Arc::new(Slot(Mutex::new(Some(Held { input, came, answer: sender }))));
         let policy = state.queue.policy();
         let level = policy.level(level);
         let rejects = policy.queue(level).action == TimeoutAction::Reject;
@@ -108,9 +152,10 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let entry = Entry { job: Arc::clone(&slot), rows, kind, level, came, timeout, stream };
         let max = policy.queue(level).max_size;
         state.queue.push(entry).map_err(|Full(count)| Error::QueueFull { count, max })?;
+        let idle = state.idle.pop();
         drop(state);
-        self.changed.notify_one();
-        Ok(Answer { slot, answer, refused_at })
+        idle.iter().for_each(Thread::unpark);
+        Ok(Ok(Answer { slot, answer, refused_at, left: Arc::clone(&self.left) }))
     }
 
     /// Waits until there is work, and takes what is to be worked on together. `None` once the line is closed and
@@ -121,10 +166,13 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
             let closed = state.closed.is_some();
             if !closed && dismissal.0.load(Ordering::Relaxed) {
                 // What woke this thread may have been meant for any of them.
-                self.changed.notify_one();
+                let idle = if state.queue.is_empty() { None } else { state.idle.pop() };
+                drop(state);
+                idle.iter().for_each(Thread::unpark);
                 return None;
             }
             let next = state.queue.next(Instant::now(), closed);
+            (0..state.queue.take_freed()).for_each(|_| self.left.notify_one());
             for slot in next.expired {
                 slot.refuse(Error::QueueTimeout);
             }
@@ -133,18 +181,17 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
                     let jobs: Vec<_> = slots.iter().filter_map(|slot| slot.take(&self.courier)).collect();
                     if !jobs.is_empty() {
                         // Of what is left another thread may take some. Where nothing is, it would wake in vain.
-                        if !state.queue.is_empty() {
-                            self.changed.notify_one();
-                        }
+                        let idle = if state.queue.is_empty() { None } else { state.idle.pop() };
+                        drop(state);
+                        idle.iter().for_each(Thread::unpark);
                         return Some(jobs);
                     }
                 }
                 Turn::Idle if closed => return None,
-                Turn::Idle => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Turn::Idle => state = self.rest(state, thread::park),
                 Turn::WaitUntil(until) => {
                     let left = until.saturating_duration_since(Instant::now());
-                    let waited = self.changed.wait_timeout(state, left);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    state = self.rest(state, || thread::park_timeout(left));
                 }
             }
         }
@@ -157,11 +204,12 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
 
     /// Sends a thread away once it has done what it works on.
     pub fn dismiss(&self, dismissal: &Dismissal) {
-        // A thread that looks at it does so under the lock, and then waits: between the two nothing may change.
-        let state = self.state();
+        let mut state = self.state();
         dismissal.0.store(true, Ordering::Relaxed);
+        // It may be any of them; the others wait again.
+        let idle = std::mem::take(&mut state.idle);
         drop(state);
-        self.changed.notify_all();
+        idle.iter().for_each(Thread::unpark);
     }
 
     /// Takes requests, also after it was closed, for so many threads to work on.
@@ -173,8 +221,12 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
 
     /// Takes no more requests, and answers them with this error. What waits is still worked on.
     pub fn close(&self, why: Error) {
-        self.state().closed.get_or_insert(why);
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.closed.get_or_insert(why);
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        idle.iter().for_each(Thread::unpark);
+        self.left.notify_waiters();
     }
 
     /// Takes no more requests, and answers those that wait with this error, too.
@@ -182,11 +234,28 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let mut state = self.state();
         let waiting = state.queue.drain();
         state.closed.get_or_insert(why.clone());
+        let idle = std::mem::take(&mut state.idle);
         drop(state);
         for slot in waiting {
             slot.refuse(why.clone());
         }
-        self.changed.notify_all();
+        idle.iter().for_each(Thread::unpark);
+        self.left.notify_waiters();
+    }
+
+    /// Waits until something has changed, as `park` does.
+    fn rest<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<I, O, K>>,
+        park: impl FnOnce(),
+    ) -> MutexGuard<'a, State<I, O, K>> {
+        state.idle.push(thread::current());
+        drop(state);
+        park();
+        let mut state = self.state();
+        // Who was not woken, but has come back by itself, is still among them.
+        state.idle.retain(|idle| idle.id() != thread::current().id());
+        state
     }
 
     fn state(&self) -> MutexGuard<'_, State<I, O, K>> {
@@ -227,7 +296,10 @@ impl<I, O> Answer<I, O> {
             tokio::select! {
                 biased;
                 answer = &mut self.answer => return Self::answered(answer),
-                () = tokio::time::sleep_until(refused_at.into()) => self.slot.refuse(Error::QueueTimeout),
+                () = tokio::time::sleep_until(refused_at.into()) => {
+                    self.slot.refuse(Error::QueueTimeout);
+                    self.left.notify_one();
+                }
             }
         }
         Self::answered((&mut self.answer).await)
@@ -241,7 +313,9 @@ impl<I, O> Answer<I, O> {
 
 impl<I, O> Drop for Answer<I, O> {
     fn drop(&mut self) {
-        self.slot.held().take();
+        if self.slot.held().take().is_some() {
+            self.left.notify_one();
+        }
     }
 }
 
@@ -273,6 +347,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_thread_that_worked_last_is_woken_first() {
+        let line = Arc::new(Numbers::new(Policy::eager(1), Courier::default()));
+        let threads: Vec<_> = (1..=3)
+            .map(|number| {
+                let worker = Arc::clone(&line);
+                let thread = thread::spawn(move || {
+                    while let Some(jobs) = worker.next(&Dismissal::default()) {
+                        jobs.into_iter().for_each(|job| job.answer(Ok(number)));
+                    }
+                });
+                while line.state().idle.len() < number as usize {
+                    thread::yield_now();
+                }
+                thread
+            })
+            .collect();
+        for _ in 0..5 {
+            assert_eq!(line.send(request(0)).unwrap().wait().await, Ok(3));
+            while line.state().idle.len() < threads.len() {
+                thread::yield_now();
+            }
+        }
+        line.close(Error::Cancelled);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[tokio::test]
     async fn who_goes_away_is_never_worked_on() {
         let line = Numbers::new(Policy::eager(4), Courier::default());
         let (gone, stays) = (line.send(request(1)).unwrap(), line.send(request(2)).unwrap());
@@ -297,6 +398,61 @@ mod tests {
             job.answer(Ok(7));
         };
         assert_eq!(tokio::join!(taken.wait(), answered).0, Ok(7));
+    }
+
+    /// A line in which no more than so many wait.
+    fn bounded(max_size: usize) -> Numbers {
+        let mut policy = Policy::eager(1);
+        policy.queue.max_size = max_size;
+        Line::new(policy, Courier::default())
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_has_one_that_is_left() {
+        let line = bounded(1);
+        let first = line.send(request(1)).unwrap();
+        assert!(matches!(line.send(request(2)).err(), Some(Error::QueueFull { count: 1, max: 1 })));
+        let mut second = std::pin::pin!(line.enter(request(2), WhenFull::Wait));
+        let mut third = std::pin::pin!(line.enter(request(3), WhenFull::Wait));
+        assert!(
+            futures_util::poll!(&mut second).is_pending() && futures_util::poll!(&mut third).is_pending()
+        );
+        assert_eq!(inputs(&line.next(&Dismissal::default()).unwrap()), [1]);
+        let second = second.await.unwrap();
+        assert!(futures_util::poll!(&mut third).is_pending());
+        // One that is given up leaves its place, too.
+        drop(second);
+        let third = third.await.unwrap();
+        assert_eq!(inputs(&line.next(&Dismissal::default()).unwrap()), [3]);
+        drop((first, third));
+    }
+
+    #[tokio::test]
+    async fn a_place_that_its_finder_does_not_want_any_more_is_for_the_next() {
+        let line = bounded(1);
+        let _first = line.send(request(1)).unwrap();
+        let mut last = std::pin::pin!(line.enter(request(3), WhenFull::Wait));
+        {
+            let mut gone = std::pin::pin!(line.enter(request(2), WhenFull::Wait));
+            assert!(
+                futures_util::poll!(&mut gone).is_pending() && futures_util::poll!(&mut last).is_pending()
+            );
+            line.next(&Dismissal::default()).unwrap();
+        }
+        let _last = last.await.unwrap();
+        assert_eq!(inputs(&line.next(&Dismissal::default()).unwrap()), [3]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_in_a_line_that_ends_is_told() {
+        for end in [Numbers::close, Numbers::fail] {
+            let line = bounded(1);
+            let _first = line.send(request(1)).unwrap();
+            let mut second = std::pin::pin!(line.enter(request(2), WhenFull::Wait));
+            assert!(futures_util::poll!(&mut second).is_pending());
+            end(&line, Error::Cancelled);
+            assert_eq!(second.await.err(), Some(Error::Cancelled));
+        }
     }
 
     #[tokio::test]

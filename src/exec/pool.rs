@@ -9,6 +9,7 @@ use std::thread::Builder;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::courier::Courier;
 use crate::error::Error;
@@ -65,7 +66,8 @@ impl<T> Pool<T> {
         self.threads
     }
 
-    /// Puts a job into the queue, at once; the result only has to be waited for.
+    /// Puts a job into the queue, at once; the result only has to be waited for. What the job logs stands in the span of
+    /// who submits it.
     pub fn submit<R, F>(&self, job: F) -> Submitted<R>
     where
         R: Send + 'static,
@@ -73,10 +75,12 @@ impl<T> Pool<T> {
     {
         let (done, result) = oneshot::channel();
         let courier = self.courier.clone();
+        let span = Span::current();
         let job: Job<T> = Box::new(move |own| {
             if done.is_closed() {
                 return true;
             }
+            let _inside = span.entered();
             let outcome = catch_unwind(AssertUnwindSafe(|| job(own, &|| !done.is_closed())));
             let outcome = outcome.map_err(|panic| Error::Internal(format!("panic: {}", panic_text(&*panic))));
             let good = outcome.is_ok();

@@ -66,7 +66,7 @@ impl Serialize for Label {
     }
 }
 
-/// A thing found at a place: an upright box, in pixels of the picture that the stage saw.
+/// A thing found at a place: an upright box, in pixels of the frame's picture as it is now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Detection {
     /// Left edge.
@@ -91,6 +91,35 @@ pub struct Detection {
     pub text: String,
     /// Name of the stage that found it.
     pub source: &'static str,
+    /// Where its model does not look at every frame.
+    pub sighting: Option<Sighting>,
+}
+
+/// What a model saw in a frame, and said of those after it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    /// By what it is known again, until its model looks again.
+    pub key: Key,
+    /// Whether the model saw it in this very frame.
+    pub when: When,
+}
+
+/// One of the things that a model saw in a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The place of the model's stage in its pipeline.
+    pub stage: usize,
+    /// The how manieth it is of what that stage found, from 0.
+    pub number: usize,
+}
+
+/// When something was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// In this frame.
+    Now,
+    /// In an earlier one, and it is taken to be there still.
+    Earlier,
 }
 
 /// A name for the whole picture.

@@ -9,7 +9,7 @@ pub mod mask;
 
 pub use answer::Answer;
 pub use codec::{Codec, Encoded, Encoding, Need, Workbench};
-pub use findings::{Detection, Findings, Label, Measure};
+pub use findings::{Detection, Findings, Label, Measure, Sighting, When};
 pub use format::{PixelFormat, Size};
 pub use image::Image;
 pub use mask::Mask;

@@ -3,5 +3,9 @@
 pub mod image_test;
 pub mod kserve;
 pub mod layer;
+pub mod mindspore;
+pub mod mounted;
+pub mod peer;
+pub mod ray;
 pub mod status;
 pub mod torchserve;

@@ -18,17 +18,41 @@ pub type Inputs = Vec<Option<Tensor>>;
 /// The outputs for one request, in the order of the signature.
 pub type Outputs = Vec<Tensor>;
 
+/// What of requests is not as the signature has it, but pixels of 8 bits: the backend makes tensors of them where it
+/// computes, and pixels of what it computed.
+///
+/// They are UINT8 of shape `[pictures, height, width, channels]`, in which one channel is gray and three are BGR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pixels {
+    /// The input that takes pictures: their size is right, and what else its preparation says is still to be done.
+    pub input: bool,
+    /// The output that is a picture.
+    pub output: bool,
+}
+
 /// A model that was loaded for one thread, which alone uses it.
 pub trait Model: Send {
     /// Runs requests together, and gives each its outputs. All have been checked against the signature, and
     /// their shapes differ at most in the first dimension; where the signature has no batches there is only one.
     fn infer(&mut self, batch: &[Inputs]) -> Result<Vec<Outputs>, Error>;
+
+    /// The same for requests of which all have the same in the form of pixels. Only those are given such requests whose
+    /// backend [`takes_pixels`](Opened::takes_pixels).
+    fn infer_pixels(&mut self, _batch: &[Inputs], _pixels: Pixels) -> Result<Vec<Outputs>, Error> {
+        Err(Error::Unsupported("this model takes tensors, and no pixels".into()))
+    }
 }
 
 /// A version of a model of which instances can be made.
 pub trait Opened: Send + Sync {
     /// An instance for the thread that asks for it.
     fn instance(&self, device: Device) -> Result<Box<dyn Model>, Error>;
+
+    /// Whether its instances run [`infer_pixels`](Model::infer_pixels). Where they do not, the server's own threads
+    /// make the tensors.
+    fn takes_pixels(&self) -> bool {
+        false
+    }
 }
 
 /// Something that can run models of one kind.

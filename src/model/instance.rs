@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backend::{Inputs, Model, Opened, Outputs};
+use tracing::Span;
+
+use super::backend::{Inputs, Model, Opened, Outputs, Pixels};
 use super::settings::Settings;
 use super::staff::Contract;
 use super::statistics::{Compute, Statistics};
@@ -17,9 +19,14 @@ use crate::tensor::{Kept, Place};
 /// Where the requests of one version wait.
 pub(super) type Requests = Line<Work, Done, Kind>;
 
-/// What requests must have in common to be run together: for each input whether it is there, and its dimensions
-/// but the first.
-pub(super) type Kind = Vec<Option<Vec<usize>>>;
+/// What requests must have in common to be run together.
+#[derive(PartialEq)]
+pub(super) struct Kind {
+    /// For each input whether it is there, and its dimensions but the first.
+    pub inputs: Vec<Option<Vec<usize>>>,
+    /// What of them is pixels: tensors of the same shape are none.
+    pub pixels: Pixels,
+}
 
 /// What a thread works on.
 #[derive(Debug)]
@@ -29,8 +36,12 @@ pub struct Work {
     pub inputs: Vec<Option<Kept>>,
     /// Rows of the batch; 1 where there are no batches.
     pub rows: usize,
+    /// What of it is pixels, and what of the outputs is to be.
+    pub pixels: Pixels,
     /// Where outputs are to be put, in the order of the signature; those behind its end stay here.
     pub places: Vec<Option<Arc<dyn Place>>>,
+    /// Where it is logged what becomes of it.
+    pub span: Span,
     /// Room in memory, which is taken until the thread is done, even if nobody waits any more.
     pub credit: Arc<Credit>,
 }
@@ -122,13 +133,15 @@ impl Instance {
             made.map_err(|panic| Error::Load(format!("loading it panicked: {}", panic_text(&*panic))))??;
         for warmup in &self.settings.warmup {
             for _ in 0..warmup.count {
-                self.infer(&mut *model, std::slice::from_ref(&warmup.inputs)).map_err(|fault| {
-                    let why = match fault {
-                        Fault::Refused(error) => error.to_string(),
-                        Fault::Panicked(why) => format!("it panicked: {why}"),
-                    };
-                    Error::Load(format!("warm-up `{}` failed: {why}", warmup.name))
-                })?;
+                self.infer(&mut *model, std::slice::from_ref(&warmup.inputs), Pixels::default()).map_err(
+                    |fault| {
+                        let why = match fault {
+                            Fault::Refused(error) => error.to_string(),
+                            Fault::Panicked(why) => format!("it panicked: {why}"),
+                        };
+                        Error::Load(format!("warm-up `{}` failed: {why}", warmup.name))
+                    },
+                )?;
             }
         }
         Ok(model)
@@ -144,7 +157,6 @@ impl Instance {
     pub fn work(mut self, mut model: Box<dyn Model>) {
         while let Some(jobs) = self.requests.next(self.contract.dismissal()) {
             let Err(why) = self.run(&mut *model, jobs) else { continue };
-            tracing::error!(model = self.settings.name, why, "a model panicked");
             let made = if self.condition.panicked(&why) { self.make_anew() } else { Err(Error::Model(why)) };
             match made {
                 Ok(anew) => model = anew,
@@ -163,12 +175,13 @@ impl Instance {
     fn run(&self, model: &mut dyn Model, jobs: Vec<Job<Work, Done>>) -> Result<(), String> {
         let taken = Instant::now();
         let (asked, inputs) = fetch(jobs);
-        if asked.is_empty() {
-            return Ok(());
-        }
+        // The same for all that are run together.
+        let Some(pixels) = asked.first().map(|job| job.input.pixels) else { return Ok(()) };
         let rows = asked.iter().map(|job| job.input.rows).sum();
         let begin = Instant::now();
-        match self.infer(model, &inputs) {
+        // What a model logs while it runs several requests is about none of them.
+        let alone = if let [job] = &asked[..] { job.input.span.clone() } else { Span::none() };
+        match alone.in_scope(|| self.infer(model, &inputs, pixels)) {
             Ok(outputs) => {
                 let (fetched, ran) = (begin - taken, begin.elapsed());
                 for (job, outputs) in asked.into_iter().zip(outputs) {
@@ -180,6 +193,8 @@ impl Instance {
             }
             Err(Fault::Panicked(why)) => {
                 for job in asked {
+                    let model = &self.settings.name;
+                    job.input.span.in_scope(|| tracing::error!(model, why, "a model panicked"));
                     job.answer(Err(Error::Model(format!("the model panicked: {why}"))));
                 }
                 Err(why)
@@ -203,8 +218,12 @@ impl Instance {
         }
     }
 
-    fn infer(&self, model: &mut dyn Model, batch: &[Inputs]) -> Result<Vec<Outputs>, Fault> {
-        let outputs = catch_unwind(AssertUnwindSafe(|| model.infer(batch)))
+    fn infer(&self, model: &mut dyn Model, batch: &[Inputs], pixels: Pixels) -> Result<Vec<Outputs>, Fault> {
+        let infer = || match pixels {
+            Pixels { input: false, output: false } => model.infer(batch),
+            pixels => model.infer_pixels(batch, pixels),
+        };
+        let outputs = catch_unwind(AssertUnwindSafe(infer))
             .map_err(|panic| Fault::Panicked(panic_text(&*panic).to_owned()))?
             .map_err(Fault::Refused)?;
         let expected = self.settings.signature.outputs.len();

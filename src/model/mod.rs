@@ -8,6 +8,7 @@ pub mod device;
 mod identity;
 mod instance;
 pub mod pictures;
+mod places;
 mod precision;
 pub mod registered;
 pub mod registry;
@@ -23,7 +24,7 @@ pub mod version;
 
 use std::sync::LazyLock;
 
-pub use backend::{Backend, Backends, Inputs, Model, Opened, Outputs};
+pub use backend::{Backend, Backends, Inputs, Model, Opened, Outputs, Pixels};
 pub use device::{Device, DeviceChoice};
 pub use precision::Precision;
 pub use registry::{Control, Registry};

@@ -35,6 +35,8 @@ pub struct Settings {
     pub pictures: Option<Pictures>,
     /// Further parameters, by key, for the backend.
     pub parameters: BTreeMap<String, String>,
+    /// Further names of its methods, for clients that call models by a method.
+    pub methods: BTreeMap<String, String>,
     /// The whole configuration with what was filled in, as clients may ask for it.
     pub config: ModelConfig,
 }
@@ -87,7 +89,7 @@ pub enum VersionPolicy {
 /// Instances of a model on one kind of device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instances {
-    /// How many there are, on each of the devices.
+    /// How many there are, on each of the devices; 0 where that is not said.
     pub count: usize,
     /// Where.
     pub place: Place,

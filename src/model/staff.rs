@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread::Builder;
 use std::time::SystemTime;
 
-use super::backend::Opened;
+use super::backend::{Opened, Pixels};
 use super::device::Device;
 use super::instance::{Condition, Instance, Open, Requests};
+use super::pictures::Converts;
 use super::settings::Settings;
 use super::statistics::Statistics;
 use crate::error::Error;
@@ -37,6 +38,8 @@ struct Roster {
     wanted: Wanted,
     /// What they share, for as long as one of them has it.
     opened: Option<Weak<dyn Opened>>,
+    /// What of a request may be.
+    pixels: Pixels,
 }
 
 /// How many instances there should be.
@@ -128,6 +131,11 @@ impl Staff {
         self.roster().members.clone()
     }
 
+    /// What of a request they take and give as pixels, and not as tensors.
+    pub fn pixels(&self) -> Pixels {
+        self.roster().pixels
+    }
+
     /// How many there should be.
     pub fn wanted(&self) -> Wanted {
         self.roster().wanted
@@ -140,6 +148,7 @@ impl Staff {
         let opened = self.opened()?;
         if nobody {
             self.condition.forgive();
+            self.roster().pixels = pixels(&self.settings, devices, &*opened);
         }
         let (ready, made) = mpsc::channel();
         let start = |device: &Device| self.start(*device, &opened, ready.clone());
@@ -258,6 +267,31 @@ impl Drop for Contract {
         let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
         roster.members.retain(|member| member.number != self.number);
     }
+}
+
+/// What is to be pixels: all that can be, where the configuration says so, or says nothing and all instances are on
+/// GPUs. To those, fewer bytes go this way, and they convert faster than a processor does.
+fn pixels(settings: &Settings, instances: &[Device], opened: &dyn Opened) -> Pixels {
+    let Some(pictures) = &settings.pictures else { return Pixels::default() };
+    let on_gpus = instances.iter().all(|device| matches!(device, Device::Cuda(_)));
+    let usual = if on_gpus { Converts::Device } else { Converts::Host };
+    if pictures.converts.unwrap_or(usual) == Converts::Host {
+        return Pixels::default();
+    }
+    if !opened.takes_pixels() {
+        if pictures.converts.is_some() {
+            let (model, backend) = (&settings.name, &settings.backend);
+            tracing::warn!(
+                model,
+                "not used: frameserve.convert `device`: backend `{backend}` takes tensors only"
+            );
+        }
+        return Pixels::default();
+    }
+    // What has another shape inside of the model is no picture there.
+    let as_it_is = |output: usize| settings.signature.outputs[output].reshape.is_none();
+    let output = pictures.picture_output().is_some_and(|picture| as_it_is(picture.output));
+    Pixels { input: true, output }
 }
 
 /// Where those are to run that are missing.

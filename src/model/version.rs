@@ -5,20 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backend::Backends;
+use super::backend::{Backends, Pixels};
 use super::check::Check;
 use super::device::Device;
 pub use super::instance::{Done, Work};
 use super::instance::{Kind, Open};
 use super::registered::Registered;
 use super::repository::Upload;
-use super::settings::{Instances, Place, Settings};
+use super::settings::Settings;
 use super::signature::Signature;
 use super::staff::{Member, Staff, Wanted};
 use super::statistics::Statistics;
 use crate::error::Error;
 use crate::exec::courier::Courier;
 use crate::exec::line::Request;
+use crate::limits::WhenFull;
 use crate::proto::inference::ModelConfig;
 use crate::tensor::Kept;
 
@@ -44,6 +45,8 @@ pub struct Treatment {
     pub deadline: Option<Instant>,
     /// The stream that it is of: all of a stream's requests together have no more than its share of the model.
     pub stream: Option<u64>,
+    /// What becomes of it where no more may wait.
+    pub when_full: WhenFull,
 }
 
 /// Where a version lies.
@@ -126,11 +129,12 @@ impl Version {
     /// Runs a request that was checked, together with others that wait.
     pub async fn infer(&self, work: Work, treatment: Treatment) -> Result<Done, Error> {
         let shape = |tensor: &Kept| tensor.shape().dims().get(1..).unwrap_or_default().to_vec();
-        let kind: Kind = work.inputs.iter().map(|input| input.as_ref().map(shape)).collect();
-        let Treatment { priority, timeout, deadline, stream } = treatment;
+        let inputs = work.inputs.iter().map(|input| input.as_ref().map(shape)).collect();
+        let kind = Kind { inputs, pixels: work.pixels };
+        let Treatment { priority, timeout, deadline, stream, when_full } = treatment;
         let (rows, input) = (work.rows, work);
         let request = Request { input, rows, kind, level: priority, timeout, deadline, stream };
-        self.staff.requests.send(request)?.wait().await
+        self.staff.requests.enter(request, when_full).await?.wait().await
     }
 
     /// Its model's settings.
@@ -191,6 +195,11 @@ impl Version {
         self.instances().iter().all(|device| *device == Device::Cpu)
     }
 
+    /// What of a request it takes and gives as pixels, and not as tensors.
+    pub fn pixels(&self) -> Pixels {
+        self.staff.pixels()
+    }
+
     /// What requests for it are checked against.
     pub fn check(&self) -> Check<'_> {
         let Settings { name, signature, pictures, .. } = &*self.settings;
@@ -222,49 +231,5 @@ impl std::fmt::Debug for Version {
     }
 }
 
-impl Means {
-    /// A device for each instance of a model that does not say how many it wants otherwise.
-    pub fn places(&self, settings: &Settings) -> Result<Vec<Device>, Error> {
-        let unsaid = [Instances { count: 0, place: Place::Auto }];
-        let groups = if settings.instances.is_empty() { &unsaid[..] } else { &settings.instances };
-        let mut places = Vec::new();
-        for Instances { count, place } in groups {
-            let devices = self.devices(place)?;
-            let each = match count {
-                0 if devices == [Device::Cpu] => self.cpu_instances,
-                0 => 1,
-                count => *count,
-            };
-            places.extend(devices.iter().flat_map(|device| std::iter::repeat_n(*device, each)));
-        }
-        Ok(places)
-    }
-
-    fn devices(&self, place: &Place) -> Result<Vec<Device>, Error> {
-        let gpus: Vec<_> = self.devices.iter().copied().filter(|device| *device != Device::Cpu).collect();
-        let wanted = match place {
-            Place::Cpu => return Ok(vec![Device::Cpu]),
-            Place::Auto => return Ok(self.devices.clone()),
-            Place::Gpus(_) if self.cpu_only => {
-                tracing::warn!("a model that wants a GPU runs on the CPU, as --device cpu says");
-                return Ok(vec![Device::Cpu]);
-            }
-            Place::Gpus(numbers) if gpus.is_empty() => {
-                let reason = "instance_group wants a GPU (KIND_GPU), and this server uses none: run it with \
-                              --device cpu to have such models on the CPU";
-                let which = if numbers.is_empty() { String::new() } else { format!(" (gpus: {numbers:?})") };
-                return Err(Error::Load(format!("{reason}{which}")));
-            }
-            Place::Gpus(numbers) if numbers.is_empty() => return Ok(gpus),
-            Place::Gpus(numbers) => numbers,
-        };
-        let known = |number: &usize| {
-            let device = Device::Cuda(*number);
-            let have = gpus.iter().map(Device::to_string).collect::<Vec<_>>().join(", ");
-            let reason =
-                || Error::Load(format!("instance_group wants {device}, and this server uses {have}"));
-            gpus.contains(&device).then_some(device).ok_or_else(reason)
-        };
-        wanted.iter().map(known).collect()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 pub mod models;
 pub mod names;
 pub mod param;
+pub mod placement;
 pub mod spec;
 pub mod stage;
 pub mod stages;
@@ -16,10 +17,12 @@ use std::time::{Duration, Instant};
 use opencv::core::Mat;
 
 use crate::error::Error;
-use crate::frame::{Answer, Frame, Image, Need, Size};
+use crate::frame::findings::Key;
+use crate::frame::{Answer, Frame, Image, Need, Sighting, Size, When};
 use crate::limits::Limits;
 use models::{FrameModel, Models, NoModels, Shown, Task};
 use names::Names;
+use placement::Placement;
 use spec::StageSpec;
 use stage::{Colors, Original, Stage, StageWorker};
 
@@ -38,6 +41,8 @@ struct Step {
     text: Arc<str>,
     name: &'static str,
     stage: Box<dyn Stage>,
+    /// Its place in the pipeline.
+    index: usize,
     /// The model that it shows the frame to before it has its turn, and which of the frames.
     asks: Option<Asks>,
 }
@@ -74,6 +79,14 @@ impl std::fmt::Debug for Idle {
 
 /// What does the work of one segment: one worker for each of its stages.
 pub struct Workers(Vec<Box<dyn StageWorker>>);
+
+impl Workers {
+    /// Whether the model before this segment has to look at the next frame, although that is not one of those that it
+    /// is shown: of those before it nothing was said.
+    pub fn want_look(&self) -> bool {
+        self.0.first().is_some_and(|worker| worker.wants_look())
+    }
+}
 
 /// A frame on its way through a segment, and what it needs there.
 pub struct Passage<'a> {
@@ -289,9 +302,13 @@ impl Pipeline {
             }
             let begin = Instant::now();
             // Of a stage that had a model look: the model may be gone since, and its answer still counts.
-            let size = step.stage.output_size(frame.image.size())?;
+            let came = frame.image.size();
+            let size = step.stage.output_size(came)?;
             self.limits.check_pixels(step.name, size.width, size.height)?;
             worker.apply(frame, scratch)?;
+            if let Some(placement) = step.placement(came, frame.image.size()) {
+                placement.place_all(&mut frame.findings, frame.image.size());
+            }
             if step.asks.is_some() {
                 // How large a picture is that comes of a model is known only now.
                 let Size { width, height } = frame.image.size();
@@ -305,7 +322,12 @@ impl Pipeline {
 }
 
 impl Step {
-    fn new(spec: &StageSpec, every: Option<&StageSpec>, models: &dyn Models) -> Result<Self, Error> {
+    fn new(
+        index: usize,
+        spec: &StageSpec,
+        every: Option<&StageSpec>,
+        models: &dyn Models,
+    ) -> Result<Self, Error> {
         let stage = (spec.kind.build)(&spec.args)?;
         let asks = stage.asks().map(|(name, task)| {
             let every =
@@ -317,7 +339,7 @@ impl Step {
             let reason = format!("a stage that runs a model must follow, and `{}` is none", spec.kind.name);
             return Err(Error::Stage { stage: stages::EVERY, reason });
         }
-        Ok(Step { text: text.into(), name: spec.kind.name, stage, asks })
+        Ok(Step { text: text.into(), name: spec.kind.name, stage, index, asks })
     }
 
     /// What a model says of a frame is kept for those after it, which have to come in order for that.
@@ -331,7 +353,7 @@ impl Step {
 
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
         let worker = self.stage.worker()?;
-        Ok(if self.carries() { Box::new(Carried { worker, last: None }) } else { worker })
+        Ok(if self.carries() { Box::new(Carried { worker, stage: self.index, last: None }) } else { worker })
     }
 
     fn output_size(&self, input: Size) -> Result<Size, Error> {
@@ -340,6 +362,14 @@ impl Step {
             _ => input,
         };
         self.stage.output_size(size)
+    }
+
+    /// Where the points of a picture of this size came to lie in the one that was made of it.
+    fn placement(&self, came: Size, made: Size) -> Option<Placement> {
+        let styled = matches!(self.asks, Some(Asks { task: Task::Picture, .. })) && came != made;
+        let scale = |to: u32, from: u32| f64::from(to) / f64::from(from);
+        let scaled = || Placement::scaled(scale(made.width, came.width), scale(made.height, came.height));
+        self.stage.placement(came).or_else(|| styled.then(scaled))
     }
 
     fn kept_bytes(&self, input: Size) -> Result<u64, Error> {
@@ -357,16 +387,33 @@ impl Step {
 /// A worker that goes by what the model said last, where it was not asked.
 struct Carried {
     worker: Box<dyn StageWorker>,
+    /// Its place in the pipeline.
+    stage: usize,
     last: Option<Arc<Answer>>,
 }
 
 impl StageWorker for Carried {
     fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error> {
-        match &frame.answer {
-            Some(answer) => self.last = Some(Arc::clone(answer)),
-            None => frame.answer.clone_from(&self.last),
+        let when = match &frame.answer {
+            Some(answer) => {
+                self.last = Some(Arc::clone(answer));
+                When::Now
+            }
+            None => {
+                frame.answer.clone_from(&self.last);
+                When::Earlier
+            }
+        };
+        let before = frame.findings.detections.len();
+        self.worker.apply(frame, scratch)?;
+        for (number, found) in frame.findings.detections.iter_mut().skip(before).enumerate() {
+            found.sighting = Some(Sighting { key: Key { stage: self.stage, number }, when });
         }
-        self.worker.apply(frame, scratch)
+        Ok(())
+    }
+
+    fn wants_look(&self) -> bool {
+        self.last.is_none()
     }
 }
 
@@ -378,7 +425,7 @@ fn steps(specs: &[StageSpec], models: &dyn Models) -> Result<Vec<Step>, Error> {
         if spec.kind.name == stages::EVERY && every.is_none() {
             every = Some(spec);
         } else {
-            steps.push(Step::new(spec, every.take(), models)?);
+            steps.push(Step::new(steps.len(), spec, every.take(), models)?);
         }
     }
     match every {

@@ -9,7 +9,7 @@ use opencv::core::Mat;
 
 use crate::error::Error;
 use crate::frame::{Answer, Image, Size};
-use crate::limits::Credit;
+use crate::limits::{Credit, WhenFull};
 
 /// What a stage wants of a model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,6 +63,8 @@ pub struct Asker {
     pub stream: u64,
     /// Until when the model must have begun.
     pub deadline: Option<Instant>,
+    /// What becomes of the frame where the model lets no more wait.
+    pub when_full: WhenFull,
     /// Is held for as long as the model works, even if nobody waits any more.
     pub credit: Arc<Credit>,
 }

@@ -18,6 +18,8 @@ pub struct Param {
     pub default: Option<&'static str>,
     /// One sentence, with the unit.
     pub doc: &'static str,
+    /// With some of its values, and not with all, the stage keeps something from frame to frame.
+    pub keeps_state: bool,
 }
 
 /// The values that a parameter may have; bounds are included.
@@ -87,7 +89,12 @@ pub const COLORS: [(&str, Color); 9] = [
 impl Param {
     /// A parameter that must be given.
     pub const fn new(name: &'static str, range: Range, doc: &'static str) -> Self {
-        Param { name, range, default: None, doc }
+        Param { name, range, default: None, doc, keeps_state: false }
+    }
+
+    /// The same, where some of its values make the stage keep something from frame to frame, and others do not.
+    pub const fn keeping_state(self) -> Self {
+        Param { keeps_state: true, ..self }
     }
 
     /// The same with a default.

@@ -6,6 +6,7 @@ use opencv::core::Mat;
 
 use super::models::Task;
 use super::param::{Args, Param};
+use super::placement::Placement;
 use crate::error::Error;
 use crate::frame::{Frame, Size};
 
@@ -62,6 +63,14 @@ pub trait Stage: Send + Sync + Debug {
     /// before any memory is.
     fn output_size(&self, input: Size) -> Result<Size, Error> {
         Ok(input)
+    }
+
+    /// For a stage that changes size or shape: where the points of a picture of this size come to lie. What was found
+    /// before it is moved there behind the worker, and left out where it shows no more. `None`: all stays in its place,
+    /// or the worker sees to it.
+    fn placement(&self, input: Size) -> Option<Placement> {
+        let _ = input;
+        None
     }
 
     /// Bytes that a stateful stage keeps from frame to frame, for pictures of this size.
@@ -125,6 +134,12 @@ pub enum Original {
 pub trait StageWorker: Send {
     /// Changes the frame. `scratch` is memory of the thread: its contents mean nothing before or after.
     fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error>;
+
+    /// Whether it can do nothing with a frame that its model does not look at, even if that is not to look at every
+    /// frame.
+    fn wants_look(&self) -> bool {
+        false
+    }
 }
 
 /// A worker from a closure on the frame.

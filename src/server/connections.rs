@@ -7,66 +7,99 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_stream::stream;
-use futures_util::Stream;
+use futures_util::Stream as Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep, timeout_at};
+use tonic::transport::server::Connected;
+
+use super::greeting::Door;
+use super::listener::Listener;
+use crate::grpc::peer::Peer;
 
 /// How long nothing is accepted after that has failed, which it does at once and again for as long as the
 /// process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a client may take to say that it speaks HTTP/2.
+/// How long a client may take to say that it speaks HTTP/2, with TLS before that where there is TLS.
 const PREFACE_TIME: Duration = Duration::from_secs(10);
 
 /// Bytes in which it says so.
 const PREFACE_BYTES: usize = 24;
 
+/// What a connection goes over.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// A client's connection. It fails if the client does not begin to speak HTTP/2 in time; from then on, HTTP/2's
 /// own keepalive tells whether the client lives.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
+    peer: Peer,
     /// Bytes of the preface still to come, and until when.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Accepts connections as long as there are permits; the others wait in the listener's backlog.
+/// A connection that was accepted and not yet greeted.
+struct Arrival {
+    stream: Box<dyn Stream>,
+    peer: Peer,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Accepts connections as long as there are permits; the others wait in the listener's backlog. A connection has
+/// its permit from the first byte on, and who is slow with the first bytes holds up nobody else.
 pub fn connections(
-    listener: TcpListener,
+    listener: Listener,
     permits: Arc<Semaphore>,
-) -> impl Stream<Item = io::Result<Connection>> + Send {
+) -> impl Incoming<Item = io::Result<Connection>> + Send {
     stream! {
+        let door = Arc::new(Door::new(&listener));
+        let mut greetings = JoinSet::new();
         let mut failing = false;
-        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    failing = false;
-                    yield Ok(Connection::new(stream, permit));
+        loop {
+            let greeted = tokio::select! {
+                Some(greeted) = greetings.join_next() => greeted,
+                arrival = arrival(&listener, &permits, &mut failing) => {
+                    greetings.spawn(greeted(Arc::clone(&door), arrival));
+                    continue;
                 }
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "connections can't be accepted for the moment");
-                    }
-                    #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for but time")]
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+            };
+            if let Ok(Some(connection)) = greeted {
+                yield Ok(connection);
             }
         }
     }
 }
 
-impl Connection {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
+async fn arrival(listener: &Listener, permits: &Arc<Semaphore>, failing: &mut bool) -> Arrival {
+    loop {
+        let permit = Arc::clone(permits).acquire_owned().await.expect("nobody closes it");
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                *failing = false;
+                return Arrival { stream, peer, permit };
+            }
+            Err(error) => {
+                if !std::mem::replace(failing, true) {
+                    tracing::warn!(%error, "connections can't be accepted for the moment");
+                }
+                #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for but time")]
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
-        #[expect(clippy::disallowed_methods, reason = "a deadline, which is polled beside what it is for")]
-        let deadline = Box::pin(tokio::time::sleep(PREFACE_TIME));
-        Connection { stream, preface: Some((PREFACE_BYTES, deadline)), _permit: permit }
     }
+}
+
+async fn greeted(door: Arc<Door>, arrival: Arrival) -> Option<Connection> {
+    let Arrival { stream, peer, permit } = arrival;
+    let deadline = Instant::now() + PREFACE_TIME;
+    let stream = timeout_at(deadline, door.greet(stream, peer)).await.ok()??;
+    let sleep = Box::pin(tokio::time::sleep_until(deadline));
+    Some(Connection { stream, peer, preface: Some((PREFACE_BYTES, sleep)), _permit: permit })
 }
 
 impl AsyncRead for Connection {
@@ -117,9 +150,9 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+        self.peer
     }
 }

@@ -59,6 +59,56 @@ pub fn values_i128(tensor: &Tensor) -> Result<Option<Vec<i128>>, Error> {
     })
 }
 
+/// The same numbers as another type, as C converts them: what is no whole number loses its fraction, and what is out
+/// of the type's range becomes its end.
+pub fn cast(tensor: &Tensor, datatype: DataType) -> Result<Tensor, Error> {
+    if tensor.datatype() == datatype {
+        return Ok(tensor.clone());
+    }
+    // What has no fraction keeps every digit; everything else fits into 64 bits of a float.
+    let bytes: Vec<u8> = match values_i128(tensor)? {
+        Some(whole) => match datatype {
+            DataType::Int64 => {
+                written(whole, |value| clamped::<i64>(value, i64::MIN, i64::MAX).to_le_bytes())
+            }
+            DataType::Uint64 => {
+                written(whole, |value| clamped::<u64>(value, u64::MIN, u64::MAX).to_le_bytes())
+            }
+            _ => from_f64(whole.into_iter().map(|value| value as f64).collect(), datatype, tensor)?,
+        },
+        None => from_f64(values_f64(tensor)?, datatype, tensor)?,
+    };
+    Tensor::raw(datatype, tensor.shape().clone(), bytes.into())
+}
+
+/// A float becomes a whole number by `as`, which goes to the type's end where it is out of its range.
+fn from_f64(values: Vec<f64>, datatype: DataType, tensor: &Tensor) -> Result<Vec<u8>, Error> {
+    Ok(match datatype {
+        DataType::Bool => written(values, |value| [u8::from(value != 0.0)]),
+        DataType::Uint8 => written(values, |value| (value as u8).to_le_bytes()),
+        DataType::Uint16 => written(values, |value| (value as u16).to_le_bytes()),
+        DataType::Uint32 => written(values, |value| (value as u32).to_le_bytes()),
+        DataType::Uint64 => written(values, |value| (value as u64).to_le_bytes()),
+        DataType::Int8 => written(values, |value| (value as i8).to_le_bytes()),
+        DataType::Int16 => written(values, |value| (value as i16).to_le_bytes()),
+        DataType::Int32 => written(values, |value| (value as i32).to_le_bytes()),
+        DataType::Int64 => written(values, |value| (value as i64).to_le_bytes()),
+        DataType::Fp16 => written(values, |value| f16::from_f64(value).to_le_bytes()),
+        DataType::Bf16 => written(values, |value| bf16::from_f64(value).to_le_bytes()),
+        DataType::Fp32 => written(values, |value| (value as f32).to_le_bytes()),
+        DataType::Fp64 => written(values, f64::to_le_bytes),
+        DataType::Bytes => return Err(no_numbers(tensor)),
+    })
+}
+
+fn written<T, const N: usize>(values: Vec<T>, bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    values.into_iter().flat_map(bytes).collect()
+}
+
+fn clamped<T: TryFrom<i128> + Into<i128> + Copy>(value: i128, least: T, most: T) -> T {
+    T::try_from(value).unwrap_or(if value < least.into() { least } else { most })
+}
+
 fn numbers(tensor: &Tensor) -> Result<&[u8], Error> {
     match tensor.data() {
         Data::Raw(bytes) => Ok(bytes),
@@ -131,6 +181,25 @@ mod tests {
             assert_eq!(whole.is_none(), datatype.is_float());
             assert!(whole.is_none_or(|whole| whole == [1, -2]));
         }
+    }
+
+    #[test]
+    fn numbers_become_those_of_another_type() {
+        let minus: Vec<u8> = [300_i32, -2].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let minus = tensor(DataType::Int32, minus);
+        let floats = cast(&minus, DataType::Fp32).unwrap();
+        assert_eq!(*values_f32(&floats).unwrap(), [300.0, -2.0]);
+        assert_eq!(cast(&floats, DataType::Uint8).unwrap().bytes().unwrap(), &[255, 0][..]);
+        assert_eq!(cast(&floats, DataType::Bool).unwrap().bytes().unwrap(), &[1, 1][..]);
+        let large = tensor(DataType::Uint64, u64::MAX.to_le_bytes().to_vec());
+        assert_eq!(values_i128(&cast(&large, DataType::Int64).unwrap()).unwrap().unwrap(), [i64::MAX.into()]);
+        let least = tensor(DataType::Int64, i64::MIN.to_le_bytes().to_vec());
+        assert_eq!(values_i128(&cast(&least, DataType::Uint64).unwrap()).unwrap().unwrap(), [0]);
+        for datatype in DataType::ALL.into_iter().filter(|datatype| *datatype != DataType::Bytes) {
+            let there = cast(&minus, datatype).unwrap();
+            assert_eq!((there.datatype(), there.byte_size()), (datatype, 2 * datatype.size().unwrap()));
+        }
+        assert!(cast(&minus, DataType::Bytes).is_err());
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use frameserve::config::{Config, Services};
+use frameserve::config::{Address, Config, Services};
 use frameserve::engine::Engine;
 use frameserve::grpc::layer::Calls;
 use frameserve::proto::image_test_client::ImageTestClient;
 use frameserve::proto::{Encoding, MsgReply, MsgRequest, ReplyFormat, StreamConfig};
-use frameserve::server::{Ended, Listening, ServeError, Server};
+use frameserve::server::{Ended, Listener, Listening, ServeError, Server};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -20,7 +20,7 @@ use tonic::{Request, Status, Streaming};
 
 pub type Client = ImageTestClient<Channel>;
 
-/// A server on a free port, with everything that it serves.
+/// A server on a free port.
 pub struct TestServer {
     pub address: SocketAddr,
     pub engine: Arc<Engine>,
@@ -31,15 +31,33 @@ pub struct TestServer {
 
 impl TestServer {
     pub async fn start(config: Config) -> Self {
+        Self::of(Server::new(config).unwrap()).await
+    }
+
+    pub async fn of(server: Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let services = if config.torchserve.is_some() { Services::MainAndManagement } else { Services::Main };
-        let server = Server::new(config).unwrap();
+        Self::on(server, vec![listener.into()])
+    }
+
+    pub async fn start_on(config: Config, listeners: Vec<Listener>) -> Self {
+        Self::on(Server::new(config).unwrap(), listeners)
+    }
+
+    /// Its address is that of the first listener, if that is one of TCP.
+    fn on(server: Server, listeners: Vec<Listener>) -> Self {
+        let address = match listeners[0].address().unwrap() {
+            Address::Tcp(address) => address,
+            Address::Unix(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
         let engine = Arc::clone(server.engine());
         let calls = server.calls().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        let serving = tokio::spawn(server.serve(vec![Listening { socket: listener, services }], stopped));
+        // Everything that it serves, on the same address.
+        let torchserve = engine.config().torchserve.is_some();
+        let services = if torchserve { Services::MainAndManagement } else { Services::Main };
+        let listening = listeners.into_iter().map(|socket| Listening { socket, services }).collect();
+        let serving = tokio::spawn(server.serve::<Listening>(listening, stopped));
         TestServer { address, engine, calls, stop, serving }
     }
 

@@ -6,7 +6,7 @@ use frameserve::config::Config;
 use frameserve::model::Control;
 use frameserve::proto::MsgRequest;
 use frameserve::proto::inference::{
-    ModelReadyRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest,
+    ModelReadyRequest, RepositoryIndexRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest,
 };
 use tonic::Code;
 
@@ -14,6 +14,15 @@ use crate::batching::queued;
 use crate::harness::{Talk, TestServer, exchange, gray, open, value};
 use crate::lookers::{all_free, changed, fails, free, held, reply, square, stream, windowed};
 use crate::puppet::{ALONE, InferClient, PATIENCE, Shelf, start, start_with};
+
+const NONE: &str = "'b' has no available versions";
+
+/// Names of the repository's list, with state and reason.
+async fn indexed(client: &InferClient, ready: bool) -> Vec<(String, String, String)> {
+    let request = RepositoryIndexRequest { ready, ..Default::default() };
+    let models = client.clone().repository_index(request).await.unwrap().into_inner().models;
+    models.into_iter().map(|model| (model.name, model.state, model.reason)).collect()
+}
 
 fn all() -> Control {
     Control::Explicit(vec!["*".into()])
@@ -239,13 +248,18 @@ async fn a_pipeline_of_models_is_ready_and_answers_while_they_are_there() {
             assert_eq!(ready(name).await, there, "{name}");
         }
         assert!(ready("a").await && ready("invert | model=a").await);
+        let listed = indexed(&client, false).await;
+        let (_, state, reason) = listed.iter().find(|(name, ..)| name == "both").unwrap();
+        assert_eq!(state, if there { "READY" } else { "UNAVAILABLE" });
+        assert!(there == reason.is_empty() && (there || reason.contains(NONE)), "{reason}");
+        assert_eq!(indexed(&client, true).await.iter().any(|(name, ..)| name == "both"), there);
         talk.send(gray(1)).await;
         let reply = reply(&mut talk).await;
         if there {
             assert_eq!(value(&reply), 31);
             unload(&client, "b").await;
         } else {
-            fails(&reply, Code::NotFound, "'b' has no available versions");
+            fails(&reply, Code::NotFound, NONE);
             load(&client, "b").await;
         }
     }

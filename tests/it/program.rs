@@ -32,9 +32,29 @@ pub enum Venv {
 
 impl Program {
     pub fn start(flags: &[&str]) -> Self {
-        let mut command = Command::new(SERVER);
-        command.args(["--listen", "127.0.0.1:0"]).args(flags).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
+        Program::start_in(&root(), &[&["--listen", "127.0.0.1:0"], flags].concat())
+    }
+
+    /// One whose models are loaded by its clients.
+    pub fn start_with_models(flags: &[&str]) -> Self {
+        let models = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/models");
+        let with_models = ["--model-repository", models, "--model-control", "explicit"];
+        Program::start_in(&root(), &[&with_models, flags].concat())
+    }
+
+    /// One that is started in a folder and told where to listen.
+    pub fn start_in(folder: &Path, flags: &[&str]) -> Self {
+        Program::of(Command::new(SERVER).args(flags).current_dir(folder).stderr(Stdio::null()))
+    }
+
+    /// One that is told where to listen, and logs to a file.
+    pub fn start_with_log(log: &Path, flags: &[&str]) -> Self {
+        Program::of(Command::new(SERVER).args(flags).stderr(std::fs::File::create(log).unwrap()))
+    }
+
+    /// A program that listens as the server's does, and was told where.
+    pub fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap());
         let mut address = || {
             let mut line = String::new();
@@ -43,7 +63,7 @@ impl Program {
                 line.strip_prefix("listening on ").and_then(|rest| rest.split_whitespace().next());
             listening.unwrap_or_else(|| panic!("it said `{line}`")).to_owned()
         };
-        let others = if flags.contains(&"--torchserve") { 2 } else { 0 };
+        let others = if command.get_args().any(|flag| flag == "--torchserve") { 2 } else { 0 };
         let (first, others) = (address(), (0..others).map(|_| address()).collect());
         Program { address: first, others, child }
     }
@@ -51,6 +71,11 @@ impl Program {
     pub fn signal(&self, signal: libc::c_int) {
         // SAFETY: the child is ours and was not waited for, so that its number is still its own.
         assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    /// Waits until it has ended, which must be well.
+    pub fn wait(mut self) {
+        assert!(self.child.wait().unwrap().success());
     }
 
     pub async fn client(&self) -> Client {
@@ -64,6 +89,13 @@ impl Program {
         assert!(said.contains("ok"), "{} says nothing of what it has checked: {said}", script.display());
         said
     }
+}
+
+/// An example's program, which `cargo test` builds.
+pub fn example(name: &str) -> Command {
+    let program = Path::new(SERVER).with_file_name("examples").join(name);
+    assert!(program.exists(), "{} is missing: run `cargo build --examples`", program.display());
+    Command::new(program)
 }
 
 impl Drop for Program {

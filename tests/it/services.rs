@@ -1,7 +1,6 @@
 //! The services beside the frames: health and reflection.
 
 use frameserve::config::Config;
-use frameserve::grpc::layer::STREAMS;
 use frameserve::model::Control;
 use tokio_stream::StreamExt;
 use tonic::Code;
@@ -67,9 +66,10 @@ async fn streams_are_served_before_the_models_are_there() {
     assert_eq!(watched.next().await, Some(ServingStatus::Serving));
 }
 
-#[test]
-fn every_call_with_a_stream_is_known_as_one() {
-    let mut streams = Vec::new();
+#[tokio::test]
+async fn every_call_with_a_stream_is_known_as_one() {
+    let server = TestServer::start(Config::default()).await;
+    let mut methods = 0;
     for set in [
         frameserve::proto::DESCRIPTORS,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -78,15 +78,13 @@ fn every_call_with_a_stream_is_known_as_one() {
     ] {
         let pool = prost_reflect::DescriptorPool::decode(set).unwrap();
         for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
-            if method.is_client_streaming() || method.is_server_streaming() {
-                streams.push(format!("/{}/{}", method.parent_service().full_name(), method.name()));
-            }
+            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            let streams = method.is_client_streaming() || method.is_server_streaming();
+            assert_eq!(server.calls.streams().contains(&path), streams, "{path}");
+            methods += 1;
         }
     }
-    streams.sort();
-    let mut known = STREAMS;
-    known.sort();
-    assert_eq!(streams, known);
+    assert!(methods > 30, "only {methods} were found");
 }
 
 /// Both versions have the same messages, in packages of their own.

@@ -384,7 +384,7 @@ fn a_gpu_gives_the_same_or_is_said_to_be_missing() {
 }
 
 /// Settings of a model of this folder. A port is written as `name TYPE dims`, with a `?` if it is optional.
-fn settings(name: &str, inputs: &[&str], outputs: &[&str], max_batch: usize) -> Settings {
+pub fn settings(name: &str, inputs: &[&str], outputs: &[&str], max_batch: usize) -> Settings {
     let port = |text: &&str| {
         let [name, datatype, dims] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
         let dims: Vec<i64> = dims.split(',').map(|dim| dim.parse().unwrap()).collect();
@@ -420,15 +420,16 @@ fn settings(name: &str, inputs: &[&str], outputs: &[&str], max_batch: usize) -> 
         warmup: Vec::new(),
         pictures: None,
         parameters: BTreeMap::new(),
+        methods: BTreeMap::new(),
         config: ModelConfig::default(),
     }
 }
 
-fn models() -> PathBuf {
+pub fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models")
 }
 
-fn open(settings: &Settings, folder: &Path) -> Result<Box<dyn Opened>, Error> {
+pub fn open(settings: &Settings, folder: &Path) -> Result<Box<dyn Opened>, Error> {
     let backends = Backends::default();
     backends.find(&settings.backend).unwrap().open(&Arc::new(settings.clone()), folder)
 }
@@ -445,11 +446,11 @@ fn failure(loaded: Result<Box<dyn Model>, Error>) -> String {
     }
 }
 
-fn inputs(tensors: &[Tensor]) -> Inputs {
+pub fn inputs(tensors: &[Tensor]) -> Inputs {
     tensors.iter().cloned().map(Some).collect()
 }
 
-fn fp32(dims: &[usize], values: &[f32]) -> Tensor {
+pub fn fp32(dims: &[usize], values: &[f32]) -> Tensor {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     Tensor::raw(DataType::Fp32, Shape::new(dims.to_vec()), bytes.into()).unwrap()
 }

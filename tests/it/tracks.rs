@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use frameserve::frame::{Detection, Frame, Identity, Image};
+use frameserve::frame::findings::Key;
+use frameserve::frame::{Detection, Frame, Identity, Image, Sighting, When};
 use frameserve::pipeline::spec::StageSpec;
 use opencv::core::Mat;
 
@@ -24,14 +25,34 @@ fn person([x, y, width, height, score]: [f32; 5]) -> Detection {
 
 /// The tracks in every `step`th frame.
 fn paths(step: usize) -> BTreeMap<u64, Path> {
+    let frames = found().into_iter().enumerate().step_by(step);
+    followed(frames.map(|(index, people)| (index, people.into_iter().map(person).collect())))
+}
+
+/// The tracks in all frames, where a detector sees every `step`th.
+fn carried_paths(step: usize) -> BTreeMap<u64, Path> {
+    let found = found();
+    let frames = (0..found.len()).map(|index| {
+        let when = if index % step == 0 { When::Now } else { When::Earlier };
+        let known = |(number, at): (usize, &[f32; 5])| {
+            let sighting = Some(Sighting { key: Key { stage: 0, number }, when });
+            Detection { sighting, ..person(*at) }
+        };
+        (index, found[index - index % step].iter().enumerate().map(known).collect())
+    });
+    followed(frames)
+}
+
+/// The tracks of what was found in these frames.
+fn followed(frames: impl Iterator<Item = (usize, Vec<Detection>)>) -> BTreeMap<u64, Path> {
     let spec = StageSpec::new("track", &[]).unwrap();
     let mut worker = (spec.kind.build)(&spec.args).unwrap().worker().unwrap();
     let mut paths: BTreeMap<u64, Path> = BTreeMap::new();
-    for (index, people) in found().into_iter().enumerate().step_by(step) {
+    for (index, people) in frames {
         let index = index as u64;
         let identity = Identity { index, ..Identity::default() };
         let mut frame = Frame::new(identity, Image::new(blank(768, 576, true)).unwrap());
-        frame.findings.detections = people.into_iter().map(person).collect();
+        frame.findings.detections = people;
         worker.apply(&mut frame, &mut Mat::default()).unwrap();
         for Detection { x, y, width, height, track_id, .. } in frame.findings.detections {
             if let Some(id) = track_id {
@@ -85,4 +106,29 @@ fn people_keep_their_number_where_frames_are_dropped() {
     println!("{} tracks, {lost} lost", paths.len());
     assert!((10..=17).contains(&paths.len()), "{} tracks", paths.len());
     assert!(lost <= 7, "{lost} tracks were lost");
+}
+
+/// The same, where a detector sees only every third frame: the boxes between are about where people are by then.
+#[test]
+fn people_keep_their_number_where_a_detector_sees_every_third_frame() {
+    let (paths, dense) = (carried_paths(3), paths(1));
+    let lost = lost(&paths, 198);
+    // How far the nearest of those that were really followed is, in heights.
+    let nearest = |(frame, [x, y, high]): &(u64, [f32; 3])| {
+        let there = dense.values().flatten().filter(|(at, _)| at == frame);
+        let ways = there.map(|(_, [to_x, to_y, _])| (to_x - x).hypot(to_y - y) / high);
+        ways.fold(f32::INFINITY, f32::min)
+    };
+    let mut ways: Vec<f32> =
+        paths.values().flatten().filter(|(frame, _)| frame % 3 > 0).map(nearest).collect();
+    ways.sort_by(f32::total_cmp);
+    let (half, most) = (ways[ways.len() / 2], ways[ways.len() * 9 / 10]);
+    println!(
+        "{} tracks, {lost} lost; {} boxes, half nearer than {half}, most than {most}",
+        paths.len(),
+        ways.len()
+    );
+    assert!((10..=17).contains(&paths.len()), "{} tracks", paths.len());
+    assert!(lost <= 7, "{lost} tracks were lost");
+    assert!(half < 0.05 && most < 0.15, "half are nearer than {half} heights, nine of ten than {most}");
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-use crate::hush;
+use crate::hush::say;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,9 +61,6 @@ impl Console {
     }
 
     fn line(&self, text: &str) {
-        self.bars.suspend(|| {
-            let _exclusive = hush::exclusive();
-            eprintln!("{text}");
-        });
+        self.bars.suspend(|| say(text));
     }
 }

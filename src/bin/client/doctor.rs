@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use frameserve::client::{Client, Code, InferenceClient, ServingStatus};
+use frameserve::client::{Code, ServingStatus};
 use frameserve::proto::{Codec, DescribeReply, Encoding, Limits};
 use opencv::core::{Mat, Scalar, Size};
 use opencv::prelude::*;
@@ -23,8 +23,8 @@ pub async fn doctor(args: &DoctorArgs, say: impl Fn(&str) -> Result<(), Failure>
     if args.offline {
         return Ok(());
     }
-    let client = Client::connect(&args.server.server).await?;
-    let inference = InferenceClient::connect(&args.server.server).await?;
+    let client = args.server.connect().await?;
+    let inference = args.server.connect_for_models().await?;
     let described = match client.describe().await {
         // It may be another server of models.
         Err(error) if error.code() == Some(Code::Unimplemented) => {

@@ -61,7 +61,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         let exit = match error {
             ClientError::Url { .. } => Exit::UsageOrFile,
-            ClientError::Connect { .. } => Exit::Unreachable,
+            ClientError::Connect { .. } | ClientError::Tls { .. } => Exit::Unreachable,
             ClientError::NotFrameserve { .. } => Exit::BadReply,
             _ => Exit::Refused,
         };

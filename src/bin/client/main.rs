@@ -1,5 +1,8 @@
 //! The program `frameserve-client`.
 
+// A line that is written while standard error is closed for a library's sake would be lost; what `hush::say` writes is not.
+#![deny(clippy::print_stderr)]
+
 mod args;
 mod bench;
 mod codec;
@@ -38,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use args::{Cli, Command};
 use failure::{Exit, Failure};
+use hush::say;
 use standard_output::{accept_closed_pipe, print};
 
 fn main() -> ExitCode {
@@ -52,7 +56,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            say(&format!("error: cannot start: {error}"));
             return ExitCode::from(Exit::UsageOrFile as u8);
         }
     };
@@ -94,7 +98,7 @@ fn told(result: Result<(), Failure>) -> Exit {
     match result {
         Ok(()) => Exit::AllCameBack,
         Err(Failure { exit, message }) => {
-            eprintln!("error: {message}");
+            say(&format!("error: {message}"));
             exit
         }
     }
@@ -111,7 +115,7 @@ async fn stop_on_interrupt(stop: CancellationToken) {
     let mut asked = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
     asked().await;
     stop.cancel();
-    eprintln!("\nfinishing what is under way; Ctrl-C again stops at once");
+    say("\nfinishing what is under way; Ctrl-C again stops at once");
     asked().await;
     std::process::exit(Exit::Interrupted as i32);
 }

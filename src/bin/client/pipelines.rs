@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use frameserve::client::Client;
 use frameserve::grpc::image_test;
 use frameserve::proto::{DescribeReply, NamedPipeline, Parameter, Stage};
 
@@ -25,7 +24,7 @@ pub async fn pipelines(args: &PipelinesArgs) -> Result<String, Failure> {
     let described = if args.offline {
         DescribeReply { stages: image_test::stages(), ..DescribeReply::default() }
     } else {
-        Client::connect(&args.server.server).await?.describe().await?
+        args.server.connect().await?.describe().await?
     };
     describe(&described, args.name.as_deref().unwrap_or_default())
 }
@@ -81,8 +80,7 @@ fn write_group(text: &mut String, title: &str, stages: &[&&Stage]) {
     }
     let _ = writeln!(text, "\n{title}");
     for stage in stages {
-        let order = if stage.stateful { " (keeps state: frames go through it one by one)" } else { "" };
-        let _ = writeln!(text, "\n  {}  {}{order}", stage.name, stage.doc);
+        let _ = writeln!(text, "\n  {}  {}{}", stage.name, stage.doc, order(stage));
         let width = stage.parameters.iter().map(|parameter| parameter.name.len()).max().unwrap_or(0);
         for parameter in &stage.parameters {
             let _ = writeln!(text, "      {:width$}  {}", parameter.name, describe_parameter(parameter));
@@ -91,6 +89,17 @@ fn write_group(text: &mut String, title: &str, stages: &[&&Stage]) {
             let _ = writeln!(text, "      example: {}", stage.example);
         }
     }
+}
+
+/// Whether frames go through a stage in order, and what that depends on.
+fn order(stage: &Stage) -> String {
+    if !stage.stateful {
+        return String::new();
+    }
+    let deciding = stage.parameters.iter().filter(|parameter| parameter.keeps_state);
+    let deciding: Vec<_> = deciding.map(|parameter| format!("`{}`", parameter.name)).collect();
+    let when = if deciding.is_empty() { String::new() } else { format!(", by {}", deciding.join(", ")) };
+    format!(" (keeps state{when}: frames go through it one by one)")
 }
 
 fn describe_parameter(parameter: &Parameter) -> String {

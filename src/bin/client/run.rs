@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use frameserve::client::Client;
 use frameserve::proto::pressure::Mode;
 use frameserve::proto::{Pressure, StreamConfig, StreamSettings};
 use tokio::sync::oneshot;
@@ -105,7 +104,7 @@ async fn run_stream(
     written: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let Shared { args, console, stop, .. } = shared;
-    let client = Client::connect(&args.server.server).await?;
+    let client = args.server.connect().await?;
     let Some(source) = open_source(job, shared).await? else { return Ok(()) };
     let facts = source.facts().clone();
     let stream = client.open(config(shared, &facts)).await?;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use frameserve::client::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +49,7 @@ async fn stream_all(
     check(&args)?;
     let jobs = plan(&args)?;
     // Before any file is touched.
-    Client::connect(&args.server.server).await?;
+    args.server.connect().await?;
     make_output_directory(&args.output)?;
     jobs.iter().try_for_each(Job::check_outputs)?;
     let findings = args.output.detections.as_deref().map(FindingsFile::create).transpose()?;

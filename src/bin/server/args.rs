@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use frameserve::Error;
-use frameserve::config::{Config, Models, SharedMemory, TorchServe, Transport};
+use frameserve::config::{
+    Address, Application, Config, Models, SharedMemory, TlsFiles, TorchServe, Transport,
+};
 use frameserve::frame::{PixelFormat, Size};
 use frameserve::limits::Limits;
 use frameserve::model::Control;
@@ -30,6 +32,8 @@ use serde::{Deserialize, Serialize};
                   Examples:\n  \
                   frameserve-server --listen 0.0.0.0:50051\n  \
                   frameserve-server --default-pipeline 'resize=640x360 | canny=50,150'\n  \
+                  frameserve-server --listen 0.0.0.0:50051 --tls-cert server.crt --tls-key server.key\n  \
+                  frameserve-server --listen 127.0.0.1:50051,unix:/run/frameserve.sock\n  \
                   frameserve-server --model-repository models # NAME/config.pbtxt and NAME/1/model.pt for each\n  \
                   frameserve-server --torchserve --torchserve-model-store store --enable-model-api\n  \
                   frameserve-server --raw-size 1280x720       # for clients that send bare gray pixels\n  \
@@ -50,10 +54,22 @@ pub struct Args {
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
-    /// Addresses to listen on; port 0 takes a free one [default: 127.0.0.1:50051]
+    /// Addresses to listen on, separated by commas, or given several times: IP:PORT, where port 0 takes a free one, or
+    /// unix:PATH for a Unix domain socket, which is guarded by its file's permissions and has no TLS
+    /// [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS", env = "FRAMESERVE_LISTEN", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    listen: Vec<SocketAddr>,
+    listen: Vec<Address>,
+    /// Certificate for TLS on all TCP addresses: a PEM file with the server's own and, after it, those that lead to
+    /// its authority. It is read once, at the start, as are the key and the authority
+    #[arg(long, value_name = "FILE", env = "FRAMESERVE_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key: a PEM file, without a passphrase
+    #[arg(long, value_name = "FILE", env = "FRAMESERVE_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+    /// Mutual TLS: clients must show a certificate of an authority in this PEM file
+    #[arg(long, value_name = "FILE", env = "FRAMESERVE_TLS_CLIENT_CA")]
+    tls_client_ca: Option<PathBuf>,
     /// Folder with a folder for each model, laid out as for Triton: NAME/config.pbtxt and NAME/VERSION/model.pt;
     /// can be given several times
     #[arg(long, value_name = "FOLDER", env = "FRAMESERVE_MODEL_REPOSITORY", value_delimiter = ',')]
@@ -71,6 +87,10 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", env = "FRAMESERVE_LOAD_MODEL", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     load_model: Vec<String>,
+    /// Models of the repository that may be loaded at a time since calls asked for them by the metadata
+    /// multiplexed_model_id; the one that was asked for least recently makes room for the next [default: 3]
+    #[arg(long, value_name = "N", env = "FRAMESERVE_MAX_MULTIPLEXED")]
+    max_multiplexed: Option<usize>,
     /// Where models run: auto (GPUs where there are some, else the CPU), cpu, cuda (every GPU) or cuda:N
     /// [default: auto]
     #[arg(long, value_name = "DEVICE", env = "FRAMESERVE_DEVICE")]
@@ -119,7 +139,7 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", env = "FRAMESERVE_SERVER_NAME")]
     server_name: Option<String>,
     /// Who may have tensors in shared memory: nobody, clients that come in over this machine's own addresses
-    /// (127.0.0.1 and the like), or everybody [default: this-machine]
+    /// (127.0.0.1 and the like) or a Unix domain socket, or everybody [default: this-machine]
     #[arg(long, value_name = "WHO", env = "FRAMESERVE_SHARED_MEMORY")]
     shared_memory: Option<SharedMemoryFor>,
     /// Pipeline of streams that ask for none: a text, or a name from the file's [pipelines] [default: none,
@@ -186,6 +206,10 @@ pub struct Settings {
     /// How long streams may take to end after SIGTERM [default: 20]
     #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_DRAIN_TIMEOUT")]
     drain_timeout: Option<f64>,
+    /// How long the server says at least that it drains, to clients that are connected, before it closes their
+    /// connections [default: 0]
+    #[arg(long, value_name = "SECONDS", env = "FRAMESERVE_DRAIN_LEAST")]
+    drain_least: Option<f64>,
     /// What is logged to standard error: a level, or levels for parts, as in info,h2=warn [default: info]
     #[arg(long, value_name = "LEVELS", env = "FRAMESERVE_LOG")]
     log: Option<String>,
@@ -196,6 +220,11 @@ pub struct Settings {
     #[arg(skip)]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pipelines: BTreeMap<String, NamedPipeline>,
+    /// What calls may be routed to by the metadata `application`: in the file only, as
+    /// `name = { models = ["…"], pipelines = ["…"] }`.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    applications: BTreeMap<String, Parts>,
 }
 
 /// How often the repository is looked at, unless told otherwise.
@@ -235,6 +264,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// What an application consists of.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Parts {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    models: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pipelines: Vec<String>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 enum NamedPipeline {
@@ -270,6 +309,7 @@ impl Settings {
                 Control::Explicit(_) => ModelControl::Explicit,
             }),
             poll_interval: Some(self.poll_interval.unwrap_or(POLL_SECONDS)),
+            max_multiplexed: Some(config.models.max_multiplexed),
             device: Some(config.models.device.to_string()),
             precision: Some(config.models.precision.to_string()),
             server_name: Some(config.name.clone()),
@@ -296,6 +336,7 @@ impl Settings {
             keepalive: Some(transport.keepalive.as_secs_f64()),
             keepalive_timeout: Some(transport.keepalive_timeout.as_secs_f64()),
             drain_timeout: Some(config.drain_timeout.as_secs_f64()),
+            drain_least: Some(config.drain_least.as_secs_f64()),
             log: Some(self.log().to_owned()),
             log_format: Some(self.log_format()),
             ..self.clone()
@@ -327,6 +368,7 @@ impl Settings {
         }
         Ok(Config {
             listen: if self.listen.is_empty() { default.listen } else { self.listen.clone() },
+            tls: self.tls()?,
             limits: Limits {
                 max_window: self.max_window.unwrap_or(limits.max_window),
                 max_queue: self.max_queue.unwrap_or(limits.max_queue),
@@ -346,6 +388,7 @@ impl Settings {
             pipelines,
             models: self.models()?,
             torchserve: self.torchserve()?,
+            applications: self.applications(),
             name: self.server_name.clone().unwrap_or(default.name),
             shared_memory: match self.shared_memory {
                 None => default.shared_memory,
@@ -367,7 +410,31 @@ impl Settings {
                 )?,
             },
             drain_timeout: seconds("--drain-timeout", self.drain_timeout, default.drain_timeout)?,
+            drain_least: seconds("--drain-least", self.drain_least, default.drain_least)?,
         })
+    }
+
+    fn applications(&self) -> BTreeMap<String, Application> {
+        let application = |(name, Parts { models, pipelines }): (&String, &Parts)| {
+            (name.clone(), Application { models: models.clone(), pipelines: pipelines.clone() })
+        };
+        self.applications.iter().map(application).collect()
+    }
+
+    fn tls(&self) -> Result<Option<TlsFiles>, Error> {
+        match (&self.tls_cert, &self.tls_key, &self.tls_client_ca) {
+            (None, None, None) => Ok(None),
+            (None, None, Some(_)) => {
+                Err(Error::Incomplete("--tls-client-ca goes with --tls-cert and --tls-key only"))
+            }
+            (Some(certificate), Some(key), authority) => Ok(Some(TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_authority: authority.clone(),
+            })),
+            (Some(_), None, _) => Err(Error::Incomplete("--tls-cert needs the certificate's --tls-key")),
+            (None, Some(_), _) => Err(Error::Incomplete("--tls-key needs the key's --tls-cert")),
+        }
     }
 
     fn models(&self) -> Result<Models, Error> {
@@ -380,12 +447,14 @@ impl Settings {
         if !self.load_model.is_empty() && !matches!(control, Control::Explicit(_)) {
             return Err(Error::Incomplete("--load-model goes with --model-control explicit only"));
         }
+        let default = Models::default();
         Ok(Models {
             repositories: self.model_repository.clone(),
             control,
             device: self.device.as_deref().unwrap_or("auto").parse()?,
             precision: self.precision.as_deref().unwrap_or("fp32").parse()?,
-            ..Models::default()
+            max_multiplexed: self.max_multiplexed.unwrap_or(default.max_multiplexed),
+            ..default
         })
     }
 

@@ -1,5 +1,6 @@
 //! `frameserve-server`: arguments become a configuration, the configuration a server.
 
+mod allocator;
 mod args;
 
 use std::io::Write;
@@ -9,8 +10,7 @@ use std::sync::Arc;
 use clap::Parser;
 use frameserve::config::{Config, Services};
 use frameserve::grpc::kserve::Levels;
-use frameserve::server::{Ended, Listening, Server};
-use tokio::net::TcpListener;
+use frameserve::server::{Ended, Listener, Listening, Server, SocketFile, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
@@ -25,8 +25,10 @@ enum Failure {
     Settings(String),
     #[error("{0}")]
     Config(#[from] frameserve::Error),
-    #[error("can't listen on {address}: {error}")]
-    Listen { address: std::net::SocketAddr, error: std::io::Error },
+    #[error("{0}")]
+    Tls(#[from] frameserve::tls::TlsError),
+    #[error("{0}")]
+    Listen(#[from] frameserve::server::ListenError),
     #[error("{0}")]
     Runtime(#[from] std::io::Error),
     #[error("{0}")]
@@ -34,7 +36,6 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    frameserve::memory::keep_freed();
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -61,9 +62,10 @@ fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn serve(config: Config, levels: Levels) -> Result<(), Failure> {
+    let tls = config.tls.as_ref().map(Tls::read).transpose()?;
     let mut listeners = Vec::new();
     for (address, services) in config.listeners() {
-        let socket = TcpListener::bind(address).await.map_err(|error| Failure::Listen { address, error })?;
+        let socket = Listener::bind(&address, tls.as_ref()).await?;
         listeners.push(Listening { socket, services });
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -76,7 +78,7 @@ async fn serve(config: Config, levels: Levels) -> Result<(), Failure> {
             Services::Management => " (TorchServe's management)",
         };
         // On standard output, for whoever started us with port 0; it may be closed.
-        let _closed = writeln!(out, "listening on {}{what}", socket.local_addr()?).and_then(|()| out.flush());
+        let _closed = writeln!(out, "listening on {}{what}", socket.address()?).and_then(|()| out.flush());
     }
     drop(out);
     let mut asked = async move || {
@@ -85,12 +87,14 @@ async fn serve(config: Config, levels: Levels) -> Result<(), Failure> {
             _ = interrupt.recv() => {}
         }
     };
+    let files: Vec<_> = listeners.iter().filter_map(|listening| listening.socket.file()).collect();
     let (ask, once) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
         asked().await;
         let _ended_by_itself = ask.send(());
         // Who asks twice does not want to wait.
         asked().await;
+        files.iter().for_each(SocketFile::remove);
         leave();
     });
     let asked = async move {

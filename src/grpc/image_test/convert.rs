@@ -316,7 +316,7 @@ fn timing(timing: &Timing) -> proto::Timing {
 }
 
 fn detection(found: Detection) -> proto::Detection {
-    let Detection { x, y, width, height, score, label, class_id, track_id, points, text, source } = found;
+    let Detection { x, y, width, height, score, label, class_id, track_id, points, text, source, .. } = found;
     let source = source.into();
     proto::Detection { x, y, width, height, score, label, class_id, track_id, points, text, source }
 }

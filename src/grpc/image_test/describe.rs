@@ -97,6 +97,7 @@ fn parameter(param: &Param) -> proto::Parameter {
         minimum: bounds.map(|(min, _)| min),
         maximum: bounds.map(|(_, max)| max),
         doc: param.doc.into(),
+        keeps_state: param.keeps_state,
     }
 }
 
@@ -111,8 +112,11 @@ fn codec(codec: Codec) -> proto::Codec {
     }
 }
 
-/// Whether the stage of the kind's own example is.
+/// Whether the stage of the kind's own example is, or one with other parameters may be.
 fn is_stateful(kind: &StageKind) -> bool {
+    if kind.params.iter().any(|param| param.keeps_state) {
+        return true;
+    }
     let example = spec::parse(kind.example, &Names::default()).unwrap_or_default();
     example.last().is_some_and(|spec| (spec.kind.build)(&spec.args).is_ok_and(|stage| stage.is_stateful()))
 }

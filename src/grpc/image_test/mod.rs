@@ -12,6 +12,7 @@ use std::sync::Arc;
 use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::layer::CallContext;
 use crate::engine::Engine;
 use crate::proto::image_test_server::ImageTest;
 use crate::proto::{DescribeReply, DescribeRequest, MsgReply, MsgRequest};
@@ -41,7 +42,9 @@ impl ImageTest for ImageTestService {
     ) -> Result<Response<Self::AnalyseStream>, Status> {
         let permit = self.engine.admit_stream()?;
         let raw = convert::RawFrames::of(self.engine.config(), request.metadata())?;
-        let replies = stream::replies(Arc::clone(&self.engine), raw, request.into_inner(), permit);
+        let call = CallContext::of(request.extensions());
+        let opened = stream::Opened { call, raw, permit };
+        let replies = stream::replies(Arc::clone(&self.engine), request.into_inner(), opened);
         Ok(Response::new(Box::pin(replies)))
     }
 

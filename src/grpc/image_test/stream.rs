@@ -7,19 +7,31 @@ use async_stream::stream;
 use futures_util::{Stream, StreamExt};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, Streaming};
+use tracing::Instrument;
 
 use super::convert::{self, RawFrames};
 use crate::engine::{Begun, Engine, Lane, Processed, Reply, StreamPermit};
 use crate::error::Error;
 use crate::frame::{Encoded, Identity};
+use crate::grpc::layer::CallContext;
 use crate::grpc::status;
-use crate::limits::{Budget, Credit, Share};
+use crate::limits::{Budget, Credit, Share, WhenFull};
 use crate::pipeline::{Memory, Pipeline, spec};
 use crate::proto::{self, MsgReply, MsgRequest};
-use crate::session::{self, Admission, End, Input, Options, Outcome, Processor, Work};
+use crate::session::{self, Admission, End, Input, Options, Outcome, Pressure, Processor, Work};
 
 /// How long a stream may take up a place without saying anything.
 const FIRST_MESSAGE: Duration = Duration::from_secs(30);
+
+/// What is known of a stream before its first message.
+pub struct Opened {
+    /// Its call.
+    pub call: CallContext,
+    /// What its metadata say of raw frames.
+    pub raw: RawFrames,
+    /// Its place among those that may be open.
+    pub permit: StreamPermit,
+}
 
 /// What a stream was granted when it began.
 #[derive(Clone, Copy)]
@@ -70,6 +82,7 @@ struct Answer {
 /// What is done with messages.
 struct Frames {
     engine: Arc<Engine>,
+    call: CallContext,
     /// What the stream may hold in frames and in replies that were not read.
     held: Budget,
     lane: Lane,
@@ -79,12 +92,11 @@ struct Frames {
 /// The replies to a stream of messages.
 pub fn replies(
     engine: Arc<Engine>,
-    raw: RawFrames,
     mut messages: Streaming<MsgRequest>,
-    permit: StreamPermit,
+    opened: Opened,
 ) -> impl Stream<Item = Result<MsgReply, Status>> + Send {
     stream! {
-        let _permit = permit;
+        let Opened { call, raw, permit: _permit } = opened;
         let drain = engine.drain().clone();
         // The stream is opened by its first message, so that a client may wait for our headers before it sends.
         let late = Error::Timeout { what: "the stream's first message", seconds: FIRST_MESSAGE.as_secs() };
@@ -102,7 +114,7 @@ pub fn replies(
         };
         let config = first.config.take();
         let configured = config.is_some();
-        let frames = match Frames::open(Arc::clone(&engine), &config.unwrap_or_default()).await {
+        let frames = match Frames::open(Arc::clone(&engine), &call, &config.unwrap_or_default()).await {
             Ok(frames) => frames,
             Err(error) => {
                 yield Err(error.into());
@@ -185,10 +197,14 @@ impl Input for Message {
 
 impl Frames {
     /// Opens a stream on what its first message asks for.
-    async fn open(engine: Arc<Engine>, asked: &proto::StreamConfig) -> Result<Self, Error> {
+    async fn open(
+        engine: Arc<Engine>,
+        call: &CallContext,
+        asked: &proto::StreamConfig,
+    ) -> Result<Self, Error> {
         let config = engine.config();
-        let text = asked.pipeline.as_ref().unwrap_or(&config.default_pipeline);
-        let pipeline = Arc::clone(&engine).pipeline(text.clone()).await?;
+        let text = engine.routed_pipeline(call.route(), asked.pipeline.as_deref())?;
+        let pipeline = Arc::clone(&engine).pipeline(text).await?;
         let reply = asked.reply_format.as_ref().map_or_else(|| Ok(Reply::default()), convert::reply)?;
         let (pressure, max_fps) = convert::pressure(&asked.pressure.unwrap_or_default(), engine.limits())?;
         let window = match asked.window {
@@ -208,9 +224,13 @@ impl Frames {
             options: Options { window, waiting_bytes: engine.limits().max_stream_bytes, pressure, max_fps },
             bad_frames,
         };
-        let lane = Lane::new(Arc::clone(&engine), pipeline, reply);
+        let when_full = match pressure {
+            Pressure::Lossless => WhenFull::Wait,
+            Pressure::DropOldest(_) => WhenFull::Refuse,
+        };
+        let lane = Lane::new(Arc::clone(&engine), pipeline, reply).when_full(when_full);
         let held = Budget::new(engine.limits().max_stream_bytes);
-        Ok(Frames { engine, held, lane, terms })
+        Ok(Frames { engine, call: call.clone(), held, lane, terms })
     }
 
     /// Changes what may be changed in mid-stream: all of it, or nothing.
@@ -269,10 +289,12 @@ impl Processor for Frames {
             (Arc::clone(&self.engine), self.held.clone(), Arc::clone(self.lane.pipeline()));
         let frame = message.frame.as_ref().and_then(|frame| frame.as_ref().ok());
         let frame = frame.map(|encoded| (encoded.bytes.len(), encoded.size));
-        let text = message.change.as_ref().and_then(|change| change.pipeline.clone());
+        let asked = message.change.as_ref().and_then(|change| change.pipeline.as_deref());
+        let text = asked.map(|asked| engine.routed_pipeline(self.call.route(), Some(asked)));
         Box::pin(async move {
             let pipeline = match text {
-                Some(text) => Some(Arc::clone(&engine).pipeline(text).await),
+                Some(Ok(text)) => Some(Arc::clone(&engine).pipeline(text).await),
+                Some(Err(error)) => Some(Err(error)),
                 None => None,
             };
             let next = pipeline.as_ref().and_then(|pipeline| pipeline.as_ref().ok()).unwrap_or(&current);
@@ -326,11 +348,14 @@ impl Processor for Frames {
                     _share: Some(share),
                 })
             }
-            Begun::Work(work) => Work::Running(AbortOnDropHandle::new(tokio::spawn(async move {
-                let result = work.run().await;
-                share.shrink(result.as_ref().map_or(0, Processed::picture_bytes));
-                Answer { identity, frame: true, settings, result: Some(result), _share: Some(share) }
-            }))),
+            Begun::Work(work) => {
+                let work = async move {
+                    let result = work.run().await;
+                    share.shrink(result.as_ref().map_or(0, Processed::picture_bytes));
+                    Answer { identity, frame: true, settings, result: Some(result), _share: Some(share) }
+                };
+                Work::Running(AbortOnDropHandle::new(tokio::spawn(work.in_current_span())))
+            }
         }
     }
 }

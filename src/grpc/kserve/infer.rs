@@ -1,7 +1,6 @@
 //! One inference request, from the message to the reply: for the unary call and for each of a stream.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use prost::Message;
 use tonic::Code;
@@ -12,6 +11,7 @@ use super::parameters::{self, Window, Wishes};
 use super::refusal::Refusal;
 use super::shared_memory::Regions;
 use crate::engine::{Asked, Engine, InferRequest, Served};
+use crate::grpc::layer::CallContext;
 use crate::limits::Credit;
 use crate::model::Signature;
 use crate::model::version::Treatment;
@@ -26,10 +26,10 @@ pub fn going_down() -> Refusal {
 }
 
 /// Who asks, and for how long it will wait.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Caller {
-    /// When it stops waiting.
-    pub deadline: Option<Instant>,
+    /// What its call says besides the message.
+    pub call: CallContext,
     /// Whether its tensors may lie in shared memory.
     pub shares_memory: bool,
 }
@@ -48,9 +48,9 @@ pub async fn infer(
     engine: &Arc<Engine>,
     regions: &Regions,
     mut message: ModelInferRequest,
-    caller: Caller,
+    caller: &Caller,
 ) -> Result<ModelInferResponse, Refusal> {
-    let served = engine.served(&message.model_name, &message.model_version)?;
+    let served = engine.routed(caller.call.route(), &message.model_name, &message.model_version).await?;
     let id = message.id.clone();
     let windows = windows(&mut message, engine.limits().max_message_bytes)?;
     if !caller.shares_memory && !windows.is_empty() {
@@ -66,7 +66,7 @@ pub async fn infer(
     if !caller.shares_memory && windows.iter().any(Option::is_some) {
         return Err(disabled());
     }
-    request.treatment.deadline = caller.deadline;
+    request.treatment.deadline = caller.call.deadline();
     for (asked, window) in request.outputs.iter_mut().zip(windows) {
         // Before the model works for nothing.
         let slot = window.map(|window| regions.slot(&asked.name, window)).transpose()?;

@@ -1,5 +1,7 @@
 //! What the server and its models say of themselves.
 
+use std::sync::Arc;
+
 use crate::engine::{Engine, Served};
 use crate::model::registry::State;
 use crate::model::{Port, Signature};
@@ -57,7 +59,7 @@ fn tensors(signature: &Signature, ports: &[Port]) -> Vec<TensorMetadata> {
 }
 
 /// The reply to `RepositoryIndex`.
-pub async fn index(engine: &Engine, only_ready: bool) -> RepositoryIndexResponse {
+pub async fn index(engine: &Arc<Engine>, only_ready: bool) -> RepositoryIndexResponse {
     let entries = engine.index(only_ready).await.into_iter().map(|entry| ModelIndex {
         name: entry.name,
         version: entry.version.map(|version| version.to_string()).unwrap_or_default(),

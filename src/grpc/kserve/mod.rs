@@ -23,12 +23,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
-use super::layer;
+use super::layer::CallContext;
+use super::peer::Peer;
 use crate::config::SharedMemory;
-use crate::engine::{Engine, InferRequest};
+use crate::engine::{Engine, InferRequest, Route, Served};
 use crate::error::{Error, Kind};
 use crate::model::Signature;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
@@ -65,20 +65,23 @@ impl KserveService {
 
     fn caller<T>(&self, request: &Request<T>) -> Caller {
         Caller {
-            deadline: layer::deadline(request.extensions(), request.metadata()),
+            call: CallContext::of(request.extensions()),
             shares_memory: self.shares_memory(request.extensions()),
         }
     }
 
     fn shares_memory(&self, extensions: &Extensions) -> bool {
-        let address = || extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::local_addr);
         match self.engine.config().shared_memory {
             SharedMemory::Everywhere => true,
             SharedMemory::Nowhere => false,
-            SharedMemory::ThisMachine => {
-                address().is_some_and(|address| address.ip().to_canonical().is_loopback())
-            }
+            SharedMemory::ThisMachine => extensions.get().is_some_and(Peer::is_on_this_machine),
         }
+    }
+
+    /// What answers a call that names this model.
+    async fn routed(&self, extensions: &Extensions, name: &str, version: &str) -> Result<Served, Refusal> {
+        let call = CallContext::of(extensions);
+        Ok(self.engine.routed(call.route(), name, version).await?)
     }
 
     fn check_shares_memory<T>(&self, request: &Request<T>) -> Result<(), Refusal> {
@@ -106,11 +109,11 @@ pub fn read(mut message: ModelInferRequest, signature: &Signature) -> Result<Inf
 pub(super) async fn answer_tensors(
     engine: &Arc<Engine>,
     message: ModelInferRequest,
-    deadline: Option<std::time::Instant>,
+    call: CallContext,
 ) -> Result<ModelInferResponse, Status> {
     let id = message.id.clone();
-    let caller = Caller { deadline, shares_memory: false };
-    let reply = infer::infer(engine, &Regions::default(), message, caller).await;
+    let caller = Caller { call, shares_memory: false };
+    let reply = infer::infer(engine, &Regions::default(), message, &caller).await;
     reply.map_err(|refusal| refusal.status(&id))
 }
 
@@ -152,8 +155,8 @@ impl GrpcInferenceService for KserveService {
         &self,
         request: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
-        let ModelReadyRequest { name, version } = request.into_inner();
-        let served = self.engine.served(&name, &version).map_err(Refusal::from)?;
+        let ModelReadyRequest { name, version } = request.get_ref();
+        let served = self.routed(request.extensions(), name, version).await?;
         Ok(Response::new(ModelReadyResponse { ready: self.engine.is_answering(&served).await }))
     }
 
@@ -168,8 +171,8 @@ impl GrpcInferenceService for KserveService {
         &self,
         request: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
-        let ModelMetadataRequest { name, version } = request.into_inner();
-        let served = self.engine.served(&name, &version).map_err(Refusal::from);
+        let ModelMetadataRequest { name, version } = request.get_ref();
+        let served = self.routed(request.extensions(), name, version).await;
         answer(served.map(|served| metadata::model(&self.engine, &served)))
     }
 
@@ -183,7 +186,7 @@ impl GrpcInferenceService for KserveService {
         let caller = self.caller(&request);
         let message = request.into_inner();
         let id = message.id.clone();
-        let reply = infer::infer(&self.engine, &self.regions, message, caller).await;
+        let reply = infer::infer(&self.engine, &self.regions, message, &caller).await;
         Ok(uncopied::set_aside(reply.map_err(|refusal| refusal.status(&id))?))
     }
 
@@ -207,8 +210,8 @@ impl GrpcInferenceService for KserveService {
         &self,
         request: Request<ModelConfigRequest>,
     ) -> Result<Response<ModelConfigResponse>, Status> {
-        let ModelConfigRequest { name, version } = request.into_inner();
-        let served = self.engine.served(&name, &version).map_err(Refusal::from);
+        let ModelConfigRequest { name, version } = request.get_ref();
+        let served = self.routed(request.extensions(), name, version).await;
         answer(served.map(|served| ModelConfigResponse { config: Some(served.config()) }))
     }
 
@@ -216,7 +219,13 @@ impl GrpcInferenceService for KserveService {
         &self,
         request: Request<ModelStatisticsRequest>,
     ) -> Result<Response<ModelStatisticsResponse>, Status> {
-        let ModelStatisticsRequest { name, version } = request.into_inner();
+        let ModelStatisticsRequest { mut name, version } = request.get_ref().clone();
+        let call = CallContext::of(request.extensions());
+        // Without a name it asks for all models, unless its metadata name one.
+        if call.route() != &Route::default() {
+            let served = self.routed(request.extensions(), &name, &version).await?;
+            served.name().clone_into(&mut name);
+        }
         let counted = self.engine.statistics(&name, &version).map_err(|error| match error.kind() {
             Kind::Unknown => statistics::none(&name, &version),
             _ => error.into(),
@@ -304,9 +313,11 @@ impl GrpcInferenceService for KserveService {
         &self,
         request: Request<TraceSettingRequest>,
     ) -> Result<Response<TraceSettingResponse>, Status> {
-        let TraceSettingRequest { settings, model_name } = request.into_inner();
+        let call = CallContext::of(request.extensions());
+        let TraceSettingRequest { settings, mut model_name } = request.into_inner();
         if !model_name.is_empty() {
-            self.engine.served(&model_name, "").map_err(Refusal::from)?;
+            let served = self.engine.routed(call.route(), &model_name, "").await.map_err(Refusal::from)?;
+            served.name().clone_into(&mut model_name);
         }
         answer(self.trace.update(&model_name, settings).map(|settings| TraceSettingResponse { settings }))
     }

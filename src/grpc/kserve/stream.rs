@@ -9,6 +9,7 @@ use async_stream::stream;
 use futures_util::{Stream, StreamExt};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status, Streaming};
+use tracing::Instrument;
 
 use super::infer::{self, Caller};
 use super::refusal::Refusal;
@@ -23,7 +24,7 @@ use crate::proto::inference::{
 use crate::session::{self, Admission, End, Input, Options, Outcome, Pressure, Processor, Work};
 
 /// How a stream was opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Terms {
     /// Who asks.
     pub caller: Caller,
@@ -130,19 +131,21 @@ impl Processor for Requests {
     }
 
     fn process(&mut self, Message { request }: Message, mut share: Share) -> Work<Answer> {
-        let (engine, regions, caller) = (Arc::clone(&self.engine), Arc::clone(&self.regions), self.caller);
-        Work::Running(AbortOnDropHandle::new(tokio::spawn(async move {
+        let (engine, regions, caller) =
+            (Arc::clone(&self.engine), Arc::clone(&self.regions), self.caller.clone());
+        let work = async move {
             let of = ModelInferResponse {
                 model_name: request.model_name.clone(),
                 model_version: request.model_version.clone(),
                 id: request.id.clone(),
                 ..ModelInferResponse::default()
             };
-            let result = infer::infer(&engine, &regions, request, caller).await;
+            let result = infer::infer(&engine, &regions, request, &caller).await;
             share.shrink(result.as_ref().map_or(0, prost::Message::encoded_len));
             let result = result.map_err(|refusal: Refusal| refusal.status(&of.id));
             Answer { result, request: of, _share: share }
-        })))
+        };
+        Work::Running(AbortOnDropHandle::new(tokio::spawn(work.in_current_span())))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The body of a reply: that of a unary call takes room until its bytes have left.
+//! The body of a reply: that of a unary call takes room until its bytes have left, and the call's own metadata follow.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::FREE_BYTES;
+use super::{CallContext, FREE_BYTES};
 use crate::error::Error;
 use crate::limits::{Budget, Share};
 
@@ -22,6 +22,14 @@ pub struct ReplyBody {
     /// The body has no more.
     ended: bool,
     body: Body,
+    call: Option<Call>,
+}
+
+/// The call that a reply answers, and where it is worked on.
+#[derive(Debug)]
+struct Call {
+    context: CallContext,
+    span: tracing::Span,
 }
 
 /// Bytes with the room that they take. HTTP/2 holds them until the client has let it send them.
@@ -49,12 +57,17 @@ impl ReplyBody {
                 Poll::Pending => break false,
             }
         };
-        Ok(ReplyBody { ready, ended, body })
+        Ok(ReplyBody { ready, ended, body, call: None })
     }
 
     /// The replies of a stream, which bounds them itself.
     pub fn of_stream(body: Body) -> Self {
-        ReplyBody { ready: VecDeque::new(), ended: false, body }
+        ReplyBody { ready: VecDeque::new(), ended: false, body, call: None }
+    }
+
+    /// The reply to this call: what streams is made in the call's span, and its trailers get the call's.
+    pub fn of(self, context: CallContext, span: tracing::Span) -> Self {
+        ReplyBody { call: Some(Call { context, span }), ..self }
     }
 }
 
@@ -76,12 +89,21 @@ impl HttpBody for ReplyBody {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.get_mut();
-        match this.ready.pop_front() {
-            Some(ready) => Poll::Ready(Some(ready)),
-            None if this.ended => Poll::Ready(None),
-            None => Pin::new(&mut this.body).poll_frame(cx),
+        let ReplyBody { ready, ended, body, call } = self.get_mut();
+        let mut frame = match ready.pop_front() {
+            Some(ready) => Some(ready),
+            None if *ended => None,
+            None => {
+                let _inside = call.as_ref().map(|call| call.span.enter());
+                std::task::ready!(Pin::new(body).poll_frame(cx))
+            }
+        };
+        if let (Some(call), Some(Ok(frame))) = (call, &mut frame)
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            call.context.finish(trailers);
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{TorchServe, refusal::Refusal, stream};
 use crate::error::Error;
-use crate::grpc::layer;
+use crate::grpc::layer::CallContext;
 use crate::model::registry::Held;
 use crate::proto::torchserve::inference::inference_ap_is_service_server::InferenceApIsService;
 use crate::proto::torchserve::inference::{PredictionResponse, PredictionsRequest, TorchServeHealthResponse};
@@ -29,10 +29,10 @@ impl InferenceApIsService for TorchServe {
         &self,
         request: Request<PredictionsRequest>,
     ) -> Result<Response<PredictionResponse>, Status> {
-        let deadline = layer::deadline(request.extensions(), request.metadata());
+        let call = CallContext::of(request.extensions());
         let request = request.into_inner();
         let sequence_id = request.sequence_id.clone();
-        let prediction = self.predict(request, deadline).await?;
+        let prediction = self.predict(request, &call).await?;
         Ok(Response::new(PredictionResponse { prediction, sequence_id, status: None }))
     }
 
@@ -53,8 +53,8 @@ impl InferenceApIsService for TorchServe {
     ) -> Result<Response<Replies>, Status> {
         let refused = |error: Error| Refusal::of_prediction(error, "", "");
         let permit = self.engine().admit_stream().map_err(refused)?;
-        let deadline = layer::deadline(request.extensions(), request.metadata());
-        let replies = stream::replies(self.clone(), request.into_inner(), deadline, permit);
+        let call = CallContext::of(request.extensions());
+        let replies = stream::replies(self.clone(), request.into_inner(), call, permit);
         Ok(Response::new(Box::pin(replies)))
     }
 }

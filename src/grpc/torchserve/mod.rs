@@ -14,7 +14,7 @@ mod stream;
 mod tokens;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::Code;
@@ -22,8 +22,9 @@ use tonic::codec::CompressionEncoding;
 use tonic::codegen::InterceptedService;
 
 use crate::config;
-use crate::engine::{Engine, Served};
+use crate::engine::{Engine, Route, Served};
 use crate::error::Error;
+use crate::grpc::layer::CallContext;
 use crate::model::registry::Held;
 use crate::model::store::ModelStore;
 use crate::proto::torchserve::inference::PredictionsRequest;
@@ -125,33 +126,30 @@ impl TorchServe {
     }
 
     /// What answers to this name and version, as clients of these protocols write them.
-    fn served(&self, name: &str, version: &str) -> Result<Served, Refusal> {
-        let held = self.held(name, version).map_err(|refusal| refusal.with_code(Code::Internal))?;
+    async fn served(&self, call: &CallContext, name: &str, version: &str) -> Result<Served, Refusal> {
+        let answering = call.multiplexed_model_id().unwrap_or(name);
+        let held = self.held(answering, version).map_err(|refusal| refusal.with_code(Code::Internal))?;
         let number = match held {
             Some(held) => held.version.number().to_string(),
             None => version.strip_suffix(".0").unwrap_or(version).to_owned(),
         };
-        let served = self.engine().served(name, &number);
+        let served = self.engine().routed(call.route(), name, &number).await;
         served.map_err(|error| Refusal::of_prediction(error, name, version))
     }
 
     /// Answers one request for a prediction.
-    async fn predict(
-        &self,
-        request: PredictionsRequest,
-        deadline: Option<Instant>,
-    ) -> Result<Bytes, Refusal> {
+    async fn predict(&self, request: PredictionsRequest, call: &CallContext) -> Result<Bytes, Refusal> {
         let PredictionsRequest { model_name: name, model_version: version, input, .. } = request;
         let refused = |error| Refusal::of_prediction(error, &name, &version);
-        if name.is_empty() {
+        if name.is_empty() && call.route() == &Route::default() {
             return Err(refusal::required("model_name"));
         }
         if self.engine().drain().is_cancelled() {
             return Err(refused(Error::Draining(": it takes no new requests".into())));
         }
-        let served = self.served(&name, &version)?;
+        let served = self.served(call, &name, &version).await?;
         let mut request = handler::request(&served, input).map_err(refused)?;
-        request.treatment.deadline = deadline;
+        request.treatment.deadline = call.deadline();
         let answering = self.engine().infer(&served, request);
         let reply = match response_timeout(&served) {
             Some(limit) => {

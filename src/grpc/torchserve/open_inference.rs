@@ -9,7 +9,8 @@ use super::TorchServe;
 use super::refusal::{self, Refusal};
 use crate::engine::Served;
 use crate::error::Error;
-use crate::grpc::{kserve, layer};
+use crate::grpc::kserve;
+use crate::grpc::layer::CallContext;
 use crate::model::{Port, Signature};
 use crate::proto::inference as own;
 use crate::proto::inference::infer_parameter::ParameterChoice as OwnChoice;
@@ -98,13 +99,13 @@ impl GrpcInferenceService for TorchServe {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
-        let deadline = layer::deadline(request.extensions(), request.metadata());
+        let call = CallContext::of(request.extensions());
         let message = request.into_inner();
         let (name, version) = (message.model_name.clone(), message.model_version.clone());
         if name.is_empty() {
             return Err(refusal::required("model_name").into());
         }
-        let served = self.served(&name, &version)?;
+        let served = self.served(&call, &name, &version).await?;
         let called = match &served {
             Served::Model(asked) => {
                 let held = self.engine().models().held(&name);
@@ -113,7 +114,7 @@ impl GrpcInferenceService for TorchServe {
             Served::Pipeline(_) => None,
         };
         let message = of_theirs(message, served.version());
-        let reply = kserve::answer_tensors(self.engine(), message, deadline).await?;
+        let reply = kserve::answer_tensors(self.engine(), message, call).await?;
         let mut reply = of_ours(reply);
         reply.model_version = called.unwrap_or_else(|| "1.0".into());
         Ok(Response::new(reply))

@@ -3,8 +3,6 @@
 //! Several are in flight at a time, so that they can be part of one batch. A stream whose replies are not read is
 //! not read either. A request that fails is answered with its status, and the stream goes on.
 
-use std::time::Instant;
-
 use async_stream::stream;
 use futures_util::{Stream, StreamExt};
 use prost::Message as _;
@@ -15,6 +13,7 @@ use super::TorchServe;
 use super::refusal::{self, Refusal};
 use crate::engine::StreamPermit;
 use crate::error::Error;
+use crate::grpc::layer::CallContext;
 use crate::grpc::status;
 use crate::limits::{Budget, Share};
 use crate::proto::torchserve::inference::{PredictionResponse, PredictionsRequest};
@@ -30,7 +29,7 @@ struct Message(PredictionsRequest);
 /// What is done with requests.
 struct Requests {
     service: TorchServe,
-    deadline: Option<Instant>,
+    call: CallContext,
     /// What the stream may hold in requests and in replies that were not read.
     held: Budget,
 }
@@ -46,7 +45,7 @@ struct Answer {
 pub fn replies(
     service: TorchServe,
     messages: Streaming<PredictionsRequest>,
-    deadline: Option<Instant>,
+    call: CallContext,
     permit: StreamPermit,
 ) -> impl Stream<Item = Result<PredictionResponse, Status>> + Send {
     stream! {
@@ -60,7 +59,7 @@ pub fn replies(
         };
         let held = Budget::new(limits.max_stream_bytes);
         let drain = service.engine().drain().clone();
-        let requests = Requests { service: service.clone(), deadline, held };
+        let requests = Requests { service: service.clone(), call, held };
         let messages = messages.map(|request| request.map(Message));
         for await outcome in session::run(messages, requests, options, drain) {
             match outcome {
@@ -101,12 +100,12 @@ impl Processor for Requests {
     }
 
     fn process(&mut self, Message(mut request): Message, mut share: Share) -> Work<Answer> {
-        let (service, deadline) = (self.service.clone(), self.deadline);
+        let (service, call) = (self.service.clone(), self.call.clone());
         Work::Running(AbortOnDropHandle::new(tokio::spawn(async move {
             let sequence_id = request.sequence_id.clone().filter(|id| !id.is_empty());
             request.input.retain(|name, _| !OF_THE_SEQUENCE.contains(&name.as_str()));
             let answered: Result<_, Refusal> = match &sequence_id {
-                Some(_) => service.predict(request, deadline).await,
+                Some(_) => service.predict(request, &call).await,
                 None => Err(refusal::required("sequenceId")),
             };
             let reply = match answered {

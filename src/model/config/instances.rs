@@ -15,7 +15,8 @@ const MAX_COUNT: i32 = 64;
 /// Instances of all groups on one device.
 const MAX_TOGETHER: usize = 256;
 
-/// Fills in what a configuration may leave out: the one latest version, and one instance of a group.
+/// Fills in what a configuration may leave out: the one latest version, and one instance of a group on the CPU. How
+/// many there are of one that may run on a GPU depends on where it does.
 pub fn complete(config: &mut ModelConfig) {
     let policy = config.version_policy.get_or_insert_default();
     policy.policy_choice.get_or_insert(PolicyChoice::Latest(Latest { num_versions: 1 }));
@@ -23,7 +24,7 @@ pub fn complete(config: &mut ModelConfig) {
         if group.name.is_empty() {
             group.name = format!("{}_{index}", config.name);
         }
-        if group.count == 0 {
+        if group.count == 0 && group.kind() == Kind::Cpu {
             group.count = 1;
         }
         if group.kind() == Kind::Auto && !group.gpus.is_empty() {
@@ -73,7 +74,7 @@ fn group(group: &ModelInstanceGroup) -> Result<Instances, Error> {
         Err(refused(&format!("instance_group `{}`: {field}", group.name), value, rule))
     };
     let count = match usize::try_from(group.count) {
-        Ok(count) if (1..=MAX_COUNT).contains(&group.count) => count,
+        Ok(count) if group.count <= MAX_COUNT => count,
         _ => return wrong("count", &group.count, &format!("it must be from 1 to {MAX_COUNT}")),
     };
     let mut gpus = Vec::new();

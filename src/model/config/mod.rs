@@ -126,6 +126,7 @@ fn check(source: &Source, parsed: Parsed) -> Result<Settings, Error> {
         warmup: warmup::requests(&config, &signature, source.folder)?,
         pictures,
         parameters: sorted.backend,
+        methods: sorted.methods,
         signature,
         config,
     };

@@ -10,8 +10,15 @@ use crate::proto::inference::ModelConfig;
 /// What those begin with that say what the model makes of pictures.
 const OURS: &str = "frameserve.";
 
+/// Further names under which clients of MindSpore Serving call the model's methods.
+const METHODS: &str = "frameserve.methods";
+
 /// Threads of one operation, in one instance.
 const THREADS: &str = "INTRA_OP_THREAD_COUNT";
+
+/// The methods that there are, as far as a model's task allows them.
+const METHOD_NAMES: &[&str] =
+    &["predict", "predict_cast", "classify_top1", "classify_top5", "detect", "transform"];
 
 /// Whether the graph is run as it was saved.
 const UNOPTIMIZED: &str = "DISABLE_OPTIMIZED_EXECUTION";
@@ -44,6 +51,8 @@ pub struct Parameters {
     pub pictures: BTreeMap<String, String>,
     /// Those for the backend.
     pub backend: BTreeMap<String, String>,
+    /// Methods by the further names that they have.
+    pub methods: BTreeMap<String, String>,
 }
 
 impl Parameters {
@@ -54,6 +63,10 @@ impl Parameters {
         let parameters: BTreeMap<_, _> = config.parameters.iter().collect();
         for (key, value) in parameters {
             let value = &value.string_value;
+            if key == METHODS {
+                sorted.methods = methods(value)?;
+                continue;
+            }
             let user = match (key.as_str(), config.backend.as_str()) {
                 (key, _) if key.starts_with(OURS) => &mut sorted.pictures,
                 (key, PYTORCH) if is_torchscripts(key, value)? => &mut sorted.backend,
@@ -86,6 +99,22 @@ fn is_torchscripts(key: &str, value: &str) -> Result<bool, Error> {
         _ => return Ok(false),
     };
     if fits { Ok(true) } else { Err(refused(&format!("parameter {key}"), quoted(value), range)) }
+}
+
+/// `NAME=METHOD` or, for `predict`, only `NAME`, with commas between them.
+fn methods(value: &str) -> Result<BTreeMap<String, String>, Error> {
+    let mut methods = BTreeMap::new();
+    for part in value.split(',') {
+        let (name, method) = part.split_once('=').unwrap_or((part, "predict"));
+        let (name, method) = (name.trim(), method.trim());
+        let named = !name.is_empty() && !METHOD_NAMES.contains(&name);
+        if !named || !METHOD_NAMES.contains(&method) || methods.insert(name.into(), method.into()).is_some() {
+            let range =
+                format!("it must be NAME=METHOD,…: new names, each once, for {}", METHOD_NAMES.join(", "));
+            return Err(refused(&format!("parameter {METHODS}"), quoted(value), range));
+        }
+    }
+    Ok(methods)
 }
 
 /// The layout of an input of pictures can also stand in its `format`.

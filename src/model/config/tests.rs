@@ -122,7 +122,7 @@ fn a_whole_configuration() {
     );
     assert_eq!(settings.signature.max_batch, 8);
     assert_eq!(settings.versions, VersionPolicy::Specific(vec![1, 3]));
-    let places = [(2, Place::Cpu), (1, Place::Gpus(vec![1, 0])), (3, Place::Auto), (1, Place::Gpus(vec![2]))];
+    let places = [(2, Place::Cpu), (0, Place::Gpus(vec![1, 0])), (3, Place::Auto), (0, Place::Gpus(vec![2]))];
     assert_eq!(settings.instances, places.map(|(count, place)| Instances { count, place }));
     let batching = &settings.batching;
     assert_eq!((batching.max_batch, batching.preferred.as_slice()), (8, [4, 8].as_slice()));
@@ -148,7 +148,7 @@ fn a_whole_configuration() {
 
 #[test]
 fn what_is_left_out_is_filled_in() {
-    let settings = with_ports("instance_group {}").unwrap();
+    let settings = with_ports("instance_group { kind: KIND_CPU }").unwrap();
     let config = &settings.config;
     assert_eq!((config.name.as_str(), config.backend.as_str()), ("m", "pytorch"));
     assert_eq!(

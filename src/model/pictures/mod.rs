@@ -8,6 +8,7 @@ mod keys;
 mod overlap;
 mod parameters;
 mod picture_output;
+mod pixels;
 mod segmentation;
 mod segmenter;
 mod shape;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 pub use detector::{Corners, Detector, Form, Lists, Unit, json};
 pub use picture_output::PictureOutput;
+pub use pixels::Converts;
 pub use segmenter::{Background, MaskDims, MaskForm, Segmenter};
 use shape::{PictureDims, Rows};
 
@@ -44,6 +46,8 @@ pub struct Pictures {
     pub input: usize,
     /// What its outputs mean; `None`: they are just tensors.
     pub task: Option<Task>,
+    /// What makes tensors of pixels, and pixels of tensors; `None` leaves that to the server.
+    pub converts: Option<Converts>,
     preparation: Preparation,
     dims: PictureDims,
 }

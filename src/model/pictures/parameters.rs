@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::keys::{Keys, conflict, number, side, size, size_rule, wrong};
 use super::shape::{PictureDims, Wanted};
-use super::{Pictures, ReadLabels};
+use super::{Converts, Pictures, ReadLabels};
 use crate::error::Error;
 use crate::frame::Size;
 use crate::model::signature::{Port, Signature};
@@ -20,6 +20,8 @@ const USUAL_PAD: u32 = 114;
 pub(super) const COLORS: &[(&str, Color)] =
     &[("rgb", Color::Rgb), ("bgr", Color::Bgr), ("gray", Color::Gray)];
 pub(super) const LAYOUTS: &[(&str, Layout)] = &[("chw", Layout::Chw), ("hwc", Layout::Hwc)];
+
+const CONVERTS: &[(&str, Converts)] = &[("device", Converts::Device), ("host", Converts::Host)];
 
 /// Keys that belong to a task, with the word for it.
 pub(super) const OF_TASKS: &[(&str, &str)] = &[
@@ -44,8 +46,20 @@ pub(super) const OF_TASKS: &[(&str, &str)] = &[
 ];
 
 /// Keys that every model can have that takes pictures.
-pub(super) const OF_ALL: &[&str] =
-    &["input", "resize", "crop", "interpolation", "pad", "color", "layout", "scale", "mean", "std", "task"];
+pub(super) const OF_ALL: &[&str] = &[
+    "input",
+    "resize",
+    "crop",
+    "interpolation",
+    "pad",
+    "color",
+    "layout",
+    "scale",
+    "mean",
+    "std",
+    "convert",
+    "task",
+];
 
 /// A signature, and what is read for it.
 pub(super) struct Reading<'a> {
@@ -63,11 +77,12 @@ pub fn read(
     let mut reading = Reading { keys, signature, labels };
     let input = reading.input()?;
     let (preparation, dims) = reading.preparation(&signature.inputs[input])?;
+    let converts = reading.keys.choice("convert", CONVERTS)?;
     let recipe = preparation.recipe();
     let task = reading.task(recipe.color, recipe.layout)?;
     match reading.keys.left() {
         Some((key, value)) => Err(unread(key, value)),
-        None => Ok(Some(Pictures { input, task, preparation, dims })),
+        None => Ok(Some(Pictures { input, task, converts, preparation, dims })),
     }
 }
 

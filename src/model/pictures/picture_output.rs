@@ -32,6 +32,12 @@ pub struct PictureOutput {
 }
 
 impl PictureOutput {
+    /// The same output where the backend made pixels of 8 bits of it, gray or BGR.
+    pub fn of_pixels(&self) -> Self {
+        let color = if self.color == Color::Gray { Color::Gray } else { Color::Bgr };
+        PictureOutput { output: self.output, scale: 1.0, color, dims: PictureDims::pixels() }
+    }
+
     /// The pictures of all rows, gray or BGR.
     pub fn images(&self, outputs: &[Tensor]) -> Result<Vec<Image>, Error> {
         self.each(outputs, Ok)

@@ -113,6 +113,22 @@ impl PictureDims {
         Shape::new(pictures.into_iter().chain(picture).collect())
     }
 
+    /// Whether a dimension counts pictures.
+    pub fn counts_pictures(&self) -> bool {
+        self.rows != Rows::One
+    }
+
+    /// Whether a dimension counts channels.
+    pub fn counts_channels(&self) -> bool {
+        self.channels == Channels::Counted
+    }
+
+    /// That of pictures that are pixels of 8 bits, of any size: their number, rows, columns and channels.
+    pub fn pixels() -> Self {
+        let (rows, layout, channels) = (Rows::Leading(None), Layout::Hwc, Channels::Counted);
+        PictureDims { rows, layout, channels, height: None, width: None }
+    }
+
     /// How many pictures a tensor of this shape holds, and their size.
     pub fn read(&self, shape: &Shape) -> Result<(usize, Size), Error> {
         let none = || Error::Picture(format!("a tensor of shape {shape} holds no pictures"));

@@ -17,6 +17,8 @@ pub(super) struct Model {
     pub loaded: Option<Fingerprint>,
     /// The version that answers where none is asked for, if a client has chosen one.
     pub default: Option<u64>,
+    /// Of a model that is there since calls asked for it: when that was last, among all such uses.
+    pub demanded: Option<u64>,
     /// One load at a time.
     pub busy: Arc<tokio::sync::Mutex<()>>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
+use tracing::Instrument;
 
 use super::super::backend::Names;
 use super::super::config::{self, Source};
@@ -43,14 +44,17 @@ impl Registry {
         }
         let busy = Arc::clone(&self.models().entry(name.clone()).or_default().busy);
         let alone = busy.lock_owned().await;
+        // Who loads it so wants it to stay.
+        self.change(&name, |model| model.demanded = None);
         // It goes on even if the client that asked for it goes away: half a load is no use to anybody. Nor may
         // another one begin before it has ended.
-        let load = tokio::spawn(async move {
+        let load = async move {
             let (named, loading) = (name.clone(), Arc::clone(&self));
             let loaded = self.loaders.submit(move |(), _| loading.load_now(&named, &brought)).await;
             self.settle(&name, alone);
             loaded.unwrap_or_else(Err)
-        });
+        };
+        let load = tokio::spawn(load.in_current_span());
         load.await.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
     }
 

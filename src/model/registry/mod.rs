@@ -1,5 +1,6 @@
 //! Which models there are, which versions of them are loaded, and how that changes.
 
+mod demand;
 mod known;
 mod loading;
 mod polling;
@@ -7,12 +8,14 @@ mod registering;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use demand::Demands;
 pub use known::{IndexEntry, State};
 use known::{Known, Model};
 use loading::Brought;
@@ -46,6 +49,9 @@ pub struct Registry {
     /// Looks at what lies on disk, which must not wait behind that.
     looks: Pool<()>,
     models: Mutex<BTreeMap<String, Model>>,
+    /// Goes up with every change of them.
+    changes: AtomicU64,
+    demands: Demands,
     /// The models that are to be there from the start were loaded, or failed to.
     opened: watch::Sender<bool>,
 }
@@ -61,9 +67,10 @@ impl Registry {
                 .map_err(|error| Error::Internal(format!("threads can't be started: {error}")))
         };
         let (loaders, looks) = (pool("loads", LOADERS)?, pool("looks", 1)?);
-        let (repository, models) = (Arc::new(repository), Mutex::default());
+        let (repository, models, changes) = (Arc::new(repository), Mutex::default(), AtomicU64::new(0));
         let opened = watch::Sender::new(false);
-        Ok(Registry { repository, control, means, loaders, looks, models, opened })
+        let demands = Demands::default();
+        Ok(Registry { repository, control, means, loaders, looks, models, changes, demands, opened })
     }
 
     /// Loads what is to be there from the start.
@@ -109,6 +116,11 @@ impl Registry {
     /// What models are loaded with.
     pub fn means(&self) -> &Means {
         &self.means
+    }
+
+    /// How often something changed. What was found since the last time is found again, as long as it can be used.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The version of this number; or the default one, which is the highest that is ready where no client has chosen
@@ -210,7 +222,7 @@ impl Registry {
         let Some(busy) = busy else { return };
         let alone = busy.lock_owned().await;
         let retired: Vec<_> = self.change(name, |model| {
-            (model.loaded, model.reason) = (None, String::new());
+            (model.loaded, model.demanded, model.reason) = (None, None, String::new());
             model.versions.values_mut().filter(|known| which(known)).map(Known::retire).collect()
         });
         drop(retired);
@@ -229,7 +241,10 @@ impl Registry {
     }
 
     fn change<R>(&self, name: &str, change: impl FnOnce(&mut Model) -> R) -> R {
-        change(self.models().entry(name.into()).or_default())
+        let mut models = self.models();
+        let changed = change(models.entry(name.into()).or_default());
+        self.changes.fetch_add(1, Ordering::Release);
+        changed
     }
 
     fn models(&self) -> MutexGuard<'_, BTreeMap<String, Model>> {

@@ -113,12 +113,15 @@ impl Registry {
 
     /// Makes this version the one that answers where none is asked for.
     pub fn set_default(&self, name: &str, number: u64) -> Result<(), Error> {
-        let mut models = self.models();
-        let model = models.get_mut(name).ok_or_else(|| ModelUnknown::Model(name.into()))?;
-        let there = model.versions.get(&number).is_some_and(|known| known.ready.is_some());
-        let unknown = ModelUnknown::Version { model: name.into(), version: number };
-        model.default = Some(there.then_some(number).ok_or(unknown)?);
-        Ok(())
+        if self.held(name).is_empty() {
+            return Err(ModelUnknown::Model(name.into()).into());
+        }
+        self.change(name, |model| {
+            let there = model.versions.get(&number).is_some_and(|known| known.ready.is_some());
+            let unknown = ModelUnknown::Version { model: name.into(), version: number };
+            model.default = Some(there.then_some(number).ok_or(unknown)?);
+            Ok(())
+        })
     }
 
     /// Takes a version out of service. It finishes what it was asked. The default version goes last.

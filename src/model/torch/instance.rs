@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::module::{Mode, Module};
+use super::module::{Mode, Module, Staging};
 use super::plan::Plan;
 use super::text;
 use crate::error::Error;
-use crate::model::backend::{Inputs, Model, Outputs};
+use crate::model::backend::{Inputs, Model, Outputs, Pixels};
 
 /// What a thread runs. The module may be that of other instances too.
 #[derive(Debug)]
@@ -14,13 +14,19 @@ pub struct Instance {
     pub module: Arc<Module>,
     pub mode: Mode,
     pub plan: Arc<Plan>,
+    pub staging: Staging,
 }
 
 impl Model for Instance {
     fn infer(&mut self, batch: &[Inputs]) -> Result<Vec<Outputs>, Error> {
-        let inputs = self.plan.inputs(batch)?;
-        let results = self.module.run(self.mode, &inputs);
+        self.infer_pixels(batch, Pixels::default())
+    }
+
+    fn infer_pixels(&mut self, batch: &[Inputs], pixels: Pixels) -> Result<Vec<Outputs>, Error> {
+        let inputs = self.plan.inputs(batch, pixels)?;
+        let picture = self.plan.picture(pixels)?;
+        let results = self.module.run_through(&mut self.staging, self.mode, &inputs, picture);
         let results = results.map_err(|reason| Error::Model(text::essence(&reason)))?;
-        self.plan.outputs(batch, &results.outputs())
+        self.plan.outputs(batch, &results.outputs(), picture)
     }
 }

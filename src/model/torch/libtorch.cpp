@@ -5,24 +5,20 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <list>
 #include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/jit/api/function_impl.h>
-#include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/csrc/jit/serialization/import.h>
+
+#include "bridge.h"
 
 namespace jit = torch::jit;
 
@@ -30,89 +26,7 @@ namespace jit = torch::jit;
 static_assert(int(at::kByte) == 0 && int(at::kFloat) == 6 && int(at::kBool) == 11 && int(at::kBFloat16) == 15);
 static_assert(int(at::kUInt16) == 27 && int(at::kUInt32) == 28 && int(at::kUInt64) == 29);
 
-extern "C" {
-
-// What one argument of `forward` takes.
-enum Takes : int32_t { TENSOR = 0, LIST = 1, DICT = 2, OTHER = 3 };
-
-struct Argument {
-  const char *name;
-  const char *type;
-  Takes takes;
-  bool optional;
-};
-
-// `count` is -1 where the graph does not say; `names` has as many texts, null where an output has no name.
-struct Returns {
-  int64_t count;
-  const char *const *names;
-};
-
-struct Part {
-  const void *data;
-  size_t size;
-};
-
-// A tensor whose bytes lie in parts, one after the other.
-struct Input {
-  const char *name;
-  size_t argument;
-  int32_t type;
-  const int64_t *dims;
-  size_t rank;
-  const Part *parts;
-  size_t part_count;
-};
-
-struct Call {
-  const Input *inputs;
-  size_t count;
-  Takes takes;
-  int32_t threads;
-  int64_t stream;
-  bool inference_mode;
-  bool optimized;
-};
-
-// `type` is -1 where this is no tensor that can be given out; `type_name` says what it is.
-struct Output {
-  const char *name;
-  const char *type_name;
-  int32_t type;
-  const int64_t *dims;
-  size_t rank;
-  const void *data;
-  size_t size;
-};
-
-} // extern "C"
-
-struct Module {
-  jit::Module module;
-  at::Device device;
-  // A list, since its texts stay where they are.
-  std::list<std::string> texts;
-  std::vector<Argument> arguments;
-  std::vector<std::optional<at::IValue>> defaults;
-  std::vector<const char *> return_names;
-  bool returns_known = true;
-  bool keeps_state = false;
-  // What stands in for 32-bit floats while it runs.
-  std::optional<at::ScalarType> computes;
-
-  Module(const char *path, at::Device on) : module(jit::load(path, on)), device(on) { module.eval(); }
-  bool narrows(at::ScalarType type) const { return computes && type == at::kFloat; }
-  bool widens(at::ScalarType type) const { return computes && type == *computes; }
-  const char *keep(std::string text) { return texts.emplace_back(std::move(text)).c_str(); }
-};
-
-struct Results {
-  std::list<std::string> texts;
-  std::vector<at::Tensor> tensors;
-  std::vector<Output> outputs;
-
-  const char *keep(std::string text) { return texts.emplace_back(std::move(text)).c_str(); }
-};
+Module::Module(const char *path, at::Device on) : module(jit::load(path, on)), device(on) { module.eval(); }
 
 namespace {
 
@@ -221,51 +135,22 @@ void describe(Module &into) {
   into.keeps_state = keeps_state(into.module);
 }
 
-// --- Tensors in ---
+// --- Arguments ---
 
-at::Tensor tensor_of(const Input &input, at::Device device) {
-  auto type = static_cast<at::ScalarType>(input.type);
-  auto tensor = at::empty(at::IntArrayRef(input.dims, input.rank), at::TensorOptions(device).dtype(type));
-  size_t size = 0;
-  for (size_t i = 0; i < input.part_count; i++) size += input.parts[i].size;
-  TORCH_CHECK(size == tensor.nbytes(), size, " bytes for a tensor of ", tensor.nbytes());
-  auto rest = device.is_cpu() ? at::Tensor() : tensor.flatten().view(at::kByte);
-  size_t at = 0;
-  for (size_t i = 0; i < input.part_count; i++) {
-    auto [data, length] = input.parts[i];
-    if (length == 0) continue;
-    if (device.is_cpu()) {
-      std::memcpy(static_cast<char *>(tensor.data_ptr()) + at, data, length);
-    } else {
-      // The bytes outlive the copy: the stream is waited for before the call returns.
-      auto count = static_cast<int64_t>(length);
-      rest.narrow(0, static_cast<int64_t>(at), count)
-          .copy_(at::from_blob(const_cast<void *>(data), {count}, at::kByte), /*non_blocking=*/true);
-    }
-    at += length;
-  }
-  return tensor;
-}
-
-at::Tensor tensor_for(const Module &module, const Input &input) {
-  auto tensor = tensor_of(input, module.device);
-  return module.narrows(tensor.scalar_type()) ? tensor.to(*module.computes) : tensor;
-}
-
-at::IValue list_of(const Module &module, const Call &call) {
+at::IValue list_of(const std::vector<at::Tensor> &tensors) {
   c10::List<at::Tensor> list;
-  for (size_t i = 0; i < call.count; i++) list.push_back(tensor_for(module, call.inputs[i]));
+  for (const at::Tensor &tensor : tensors) list.push_back(tensor);
   return list;
 }
 
-at::IValue dict_of(const Module &module, const Call &call) {
+at::IValue dict_of(const Call &call, const std::vector<at::Tensor> &tensors) {
   c10::Dict<std::string, at::Tensor> dict;
-  for (size_t i = 0; i < call.count; i++)
-    dict.insert(call.inputs[i].name, tensor_for(module, call.inputs[i]));
+  for (size_t i = 0; i < call.count; i++) dict.insert(call.inputs[i].name, tensors[i]);
   return dict;
 }
 
-std::vector<at::IValue> arguments_of(const Module &module, const Call &call) {
+std::vector<at::IValue> arguments_of(const Module &module, const Call &call, Staging &staging) {
+  auto tensors = tensors_of(module, call, staging);
   std::vector<at::IValue> values;
   for (size_t i = 0; i < module.arguments.size(); i++) {
     const Input *end = call.inputs + call.count;
@@ -274,68 +159,14 @@ std::vector<at::IValue> arguments_of(const Module &module, const Call &call) {
       TORCH_CHECK(module.defaults[i], "forward's argument `", module.arguments[i].name, "` was not given");
       values.push_back(*module.defaults[i]);
     } else if (call.takes == LIST) {
-      values.push_back(list_of(module, call));
+      values.push_back(list_of(tensors));
     } else if (call.takes == DICT) {
-      values.push_back(dict_of(module, call));
+      values.push_back(dict_of(call, tensors));
     } else {
-      values.push_back(tensor_for(module, *input));
+      values.push_back(std::move(tensors[static_cast<size_t>(input - call.inputs)]));
     }
   }
   return values;
-}
-
-// --- Tensors out ---
-
-using Value = std::pair<std::string, at::IValue>;
-
-// Tuples, lists and dicts as their elements, whatever they are nested in.
-void flatten(const std::string &name, const at::IValue &value, std::vector<Value> &into) {
-  if (value.isTuple()) {
-    auto type = value.type()->cast<at::TupleType>();
-    const auto &elements = value.toTupleRef().elements();
-    for (size_t i = 0; i < elements.size(); i++)
-      flatten(type && type->schema() ? type->schema()->arguments()[i].name() : name, elements[i], into);
-  } else if (value.isList()) {
-    for (const at::IValue &element : value.toListRef()) flatten(name, element, into);
-  } else if (value.isGenericDict()) {
-    for (const auto &entry : value.toGenericDict())
-      flatten(entry.key().isString() ? entry.key().toStringRef() : name, entry.value(), into);
-  } else {
-    into.emplace_back(name, value);
-  }
-}
-
-void give(Results &into, const Module &module, const std::string &name, at::Tensor tensor) {
-  if (tensor.defined() && module.widens(tensor.scalar_type())) tensor = tensor.to(at::kFloat);
-  const char *type = into.keep(tensor.defined() ? c10::toString(tensor.scalar_type()) : "an undefined tensor");
-  const char *known_as = name.empty() ? nullptr : into.keep(name);
-  bool plain = tensor.defined() && tensor.layout() == at::kStrided && !tensor.is_quantized();
-  if (!plain) {
-    if (tensor.defined()) type = into.keep("a tensor that is sparse, quantized or otherwise opaque");
-    into.outputs.push_back({known_as, type, -1, nullptr, 0, nullptr, 0});
-    return;
-  }
-  // Memory that something else holds as well, such as the module, may be written to before it was read here.
-  bool shared = tensor.use_count() > 1 || tensor.storage().use_count() > 1;
-  auto host = tensor.resolve_conj().resolve_neg().to(at::kCPU).contiguous();
-  if (shared && host.is_alias_of(tensor)) host = host.clone();
-  into.tensors.push_back(host);
-  into.outputs.push_back({known_as, type, static_cast<int32_t>(host.scalar_type()), host.sizes().data(),
-                          host.sizes().size(), host.data_ptr(), host.nbytes()});
-}
-
-void give_all(Results &into, const Module &module, at::IValue value) {
-  std::vector<Value> values;
-  flatten("", value, values);
-  value = at::IValue();
-  for (auto &[name, element] : values) {
-    if (element.isTensor()) {
-      give(into, module, name, std::move(element).toTensor());
-    } else {
-      const char *known_as = name.empty() ? nullptr : into.keep(name);
-      into.outputs.push_back({known_as, into.keep(element.tagKind()), -1, nullptr, 0, nullptr, 0});
-    }
-  }
 }
 
 // --- Running ---
@@ -359,7 +190,7 @@ struct OnStream {
   }
 };
 
-void run(const Module &module, const Call &call, Results &into) {
+void run(const Module &module, const Call &call, Staging &staging, Results &into) {
   // Both are the thread's own. The first use of threads by a thread would set them to what another set last.
   if (at::get_num_threads() != call.threads) at::set_num_threads(call.threads);
   c10::InferenceMode inference(call.inference_mode);
@@ -367,7 +198,7 @@ void run(const Module &module, const Call &call, Results &into) {
   jit::GraphOptimizerEnabledGuard optimize(call.optimized);
   OnStream on_stream(module.device, call.stream);
   auto method = module.module.get_method("forward");
-  give_all(into, module, method(arguments_of(module, call)));
+  give_all(into, module, call, staging, method(arguments_of(module, call, staging)));
 }
 
 // Numbers that are no floats stay: they count, or point at something.
@@ -443,10 +274,14 @@ char *frameserve_torch_stream(int32_t device, int64_t *id) {
   });
 }
 
-char *frameserve_torch_run(const Module *module, const Call *call, Results **into) {
+Staging *frameserve_torch_staging() noexcept { return new Staging; }
+
+void frameserve_torch_staging_free(Staging *staging) { delete staging; }
+
+char *frameserve_torch_run(const Module *module, const Call *call, Staging *staging, Results **into) {
   return guarded([&] {
     auto results = std::make_unique<Results>();
-    run(*module, *call, *results);
+    run(*module, *call, *staging, *results);
     *into = results.release();
   });
 }

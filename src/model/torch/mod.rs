@@ -6,6 +6,7 @@ mod kinds;
 mod module;
 mod names;
 mod open;
+mod pixels;
 mod plan;
 mod raw;
 mod text;

@@ -1,4 +1,4 @@
-//! A TorchScript module and what it gives: what makes `libtorch.cpp` safe to use.
+//! A TorchScript module and what it gives: what makes the bridge in C++ safe to use.
 
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use super::kinds;
 use super::names::{Argument, Graph, Takes};
-use super::raw::{self, CCall, CInput, CModule, COutput, CPart, CResults};
+use super::pixels::Picture;
+use super::raw::{self, CCall, CInput, CModule, COutput, CPart, CPixels, CResults, CStaging};
 use crate::model::device::Device;
 use crate::model::precision::Precision;
 use crate::tensor::DataType;
@@ -32,7 +33,13 @@ pub struct Input<'a> {
     pub kind: i32,
     pub dims: Vec<i64>,
     pub parts: Vec<&'a [u8]>,
+    /// What is to be made of the bytes first, if they are not such a tensor's yet.
+    pub pixels: Option<CPixels>,
 }
+
+/// Memory of one instance, through which its tensors go to the device and come back.
+#[derive(Debug)]
+pub struct Staging(*mut CStaging);
 
 /// How a module is run.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +72,8 @@ pub struct Values {
     pub kind: i32,
     pub dims: Vec<usize>,
     pub bytes: Bytes,
+    /// The bytes are the pixels that were made of them.
+    pub are_pixels: bool,
 }
 
 /// What a run gave. Its memory is given back with the last of its outputs.
@@ -142,12 +151,24 @@ impl Module {
         Ok(stream)
     }
 
-    /// Calls `forward`.
+    /// Calls `forward` once, with memory that is not used again.
     pub fn run(&self, mode: Mode, inputs: &[Input]) -> Result<Results, String> {
+        self.run_through(&mut Staging::new(), mode, inputs, None)
+    }
+
+    /// Calls `forward`. `picture` is the output that is to come back as pixels.
+    pub fn run_through(
+        &self,
+        staging: &mut Staging,
+        mode: Mode,
+        inputs: &[Input],
+        picture: Option<&Picture>,
+    ) -> Result<Results, String> {
         let part = |part: &&[u8]| CPart { data: part.as_ptr().cast(), size: part.len() };
         let parts: Vec<Vec<CPart>> =
             inputs.iter().map(|input| input.parts.iter().map(part).collect()).collect();
         let inputs: Vec<CInput> = inputs.iter().zip(&parts).map(|(input, parts)| input.lend(parts)).collect();
+        let picture = picture.map(Picture::lend);
         let call = CCall {
             inputs: inputs.as_ptr(),
             count: inputs.len(),
@@ -156,11 +177,14 @@ impl Module {
             stream: mode.stream,
             inference: mode.inference,
             optimized: mode.optimized,
+            picture: picture.as_ref().map_or(ptr::null(), ptr::from_ref),
         };
         let mut results = ptr::null_mut();
         // SAFETY: what the call points to lives until it returns, which is when nothing is read from it any
-        // more; `results` is set where nothing is reported.
-        check(unsafe { raw::frameserve_torch_run(self.module, &raw const call, &raw mut results) })?;
+        // more; the staging is nobody else's meanwhile; `results` is set where nothing is reported.
+        check(unsafe {
+            raw::frameserve_torch_run(self.module, &raw const call, staging.0, &raw mut results)
+        })?;
         Ok(Results(Arc::new(Held(results))))
     }
 }
@@ -179,6 +203,24 @@ impl Drop for Module {
     }
 }
 
+impl Staging {
+    /// Without memory, until it is needed.
+    pub fn new() -> Self {
+        // SAFETY: it takes nothing.
+        Staging(unsafe { raw::frameserve_torch_staging() })
+    }
+}
+
+// SAFETY: it is memory, which any thread may use that alone has it.
+unsafe impl Send for Staging {}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // SAFETY: it came from `frameserve_torch_staging`, and is freed this once.
+        unsafe { raw::frameserve_torch_staging_free(self.0) }
+    }
+}
+
 impl Input<'_> {
     fn lend(&self, parts: &[CPart]) -> CInput {
         CInput {
@@ -189,6 +231,7 @@ impl Input<'_> {
             rank: self.dims.len(),
             parts: parts.as_ptr(),
             part_count: parts.len(),
+            pixels: self.pixels.as_ref().map_or(ptr::null(), ptr::from_ref),
         }
     }
 }
@@ -213,7 +256,12 @@ impl Results {
     fn output(&self, output: &COutput) -> Output {
         let kept = || Kept { data: output.data.cast(), size: output.size, _held: Arc::clone(&self.0) };
         let dims = each(output.dims, output.rank).iter().map(|dim| usize::try_from(*dim).unwrap_or(0));
-        let values = || Values { kind: output.kind, dims: dims.collect(), bytes: Bytes::from_owner(kept()) };
+        let values = || Values {
+            kind: output.kind,
+            dims: dims.collect(),
+            bytes: Bytes::from_owner(kept()),
+            are_pixels: output.pixels,
+        };
         Output {
             name: text(output.name),
             type_name: text(output.type_name).unwrap_or_default(),
@@ -264,7 +312,7 @@ fn each<'a, T>(first: *const T, count: usize) -> &'a [T] {
     if first.is_null() || count == 0 {
         return &[];
     }
-    // SAFETY: libtorch.cpp gives the address of an array with its length; the callers hold what it is of.
+    // SAFETY: the bridge gives the address of an array with its length; the callers hold what it is of.
     unsafe { slice::from_raw_parts(first, count) }
 }
 

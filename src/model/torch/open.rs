@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::instance::Instance;
-use super::module::Module;
+use super::module::{Module, Staging};
 use super::names::{Graph, Takes};
 use super::plan::{self, Plan};
 use super::text;
 use super::tune::{self, Trial};
 use crate::error::Error;
-use crate::model::backend::{Backend, Model, Names, Opened};
+use crate::model::backend::{Backend, Model, Names, Opened, Pixels};
 use crate::model::device::Device;
 use crate::model::precision::Precision;
 use crate::model::settings::Settings;
@@ -75,7 +75,12 @@ impl Opened for Version {
         let module = self.module(device)?;
         let mut mode = self.plan.mode();
         mode.stream = module.stream().map_err(|reason| self.failed(&reason))?;
-        Ok(Box::new(Instance { module, mode, plan: Arc::clone(&self.plan) }))
+        let (plan, staging) = (Arc::clone(&self.plan), Staging::new());
+        Ok(Box::new(Instance { module, mode, plan, staging }))
+    }
+
+    fn takes_pixels(&self) -> bool {
+        true
     }
 }
 
@@ -105,7 +110,7 @@ impl Version {
         let mut mode = self.plan.mode();
         mode.stream = module.stream().map_err(|reason| self.failed(&reason))?;
         let batch = [sample];
-        let inputs = self.plan.inputs(&batch)?;
+        let inputs = self.plan.inputs(&batch, Pixels::default())?;
         // One that was cloned is not optimised as well, so the file is read again.
         let second = load(&self.file, device, self.precision)?;
         let trial = Trial { model: &self.plan.settings.name, device, mode, inputs: &inputs };

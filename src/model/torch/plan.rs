@@ -7,8 +7,10 @@ use std::sync::Arc;
 use super::kinds;
 use super::module::{Input, Mode, Output, Values};
 use super::names::{Graph, Inward, Outward};
+use super::pixels::{self, Picture};
 use crate::error::Error;
-use crate::model::backend::{Inputs, Outputs};
+use crate::model::backend::{Inputs, Outputs, Pixels};
+use crate::model::pictures::Pictures;
 use crate::model::precision::Precision;
 use crate::model::settings::Settings;
 use crate::model::signature::{Port, Signature};
@@ -24,6 +26,8 @@ pub struct Plan {
     outward: Outward,
     /// The inputs' names, as C has them, and libtorch's numbers of their types.
     inputs: Vec<(CString, i32)>,
+    /// The output that is a picture.
+    picture: Option<Picture>,
     threads: i32,
     inference: bool,
 }
@@ -44,11 +48,13 @@ impl Plan {
         for output in &signature.outputs {
             number(output)?;
         }
+        let outward = graph.outward(signature)?;
         Ok(Plan {
             settings: Arc::clone(settings),
+            picture: picture(settings, &outward)?,
             optimized: !flag(settings, "DISABLE_OPTIMIZED_EXECUTION")?.unwrap_or(false),
             inward: graph.inward(signature)?,
-            outward: graph.outward(signature)?,
+            outward,
             inputs,
             threads: threads(settings)?,
             inference: flag(settings, "INFERENCE_MODE")?.unwrap_or(true),
@@ -67,13 +73,15 @@ impl Plan {
     }
 
     /// The arguments of the graph for these requests together.
-    pub fn inputs<'a>(&'a self, batch: &'a [Inputs]) -> Result<Vec<Input<'a>>, Error> {
+    pub fn inputs<'a>(&'a self, batch: &'a [Inputs], pixels: Pixels) -> Result<Vec<Input<'a>>, Error> {
+        let pictures = self.settings.pictures.as_ref().filter(|_| pixels.input);
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for at in 0..self.inputs.len() {
             let tensors: Vec<&Tensor> =
                 batch.iter().filter_map(|request| request.get(at)?.as_ref()).collect();
             if tensors.len() == batch.len() {
-                inputs.push(self.input(at, &tensors)?);
+                let pictures = pictures.filter(|pictures| pictures.input == at);
+                inputs.push(self.input(at, &tensors, pictures)?);
             } else if !tensors.is_empty() {
                 let name = &self.signature().inputs[at].name;
                 return Err(Error::Internal(format!("a batch in which not all requests have `{name}`")));
@@ -82,13 +90,31 @@ impl Plan {
         Ok(inputs)
     }
 
-    /// Each request's outputs.
-    pub fn outputs(&self, batch: &[Inputs], given: &[Output]) -> Result<Vec<Outputs>, Error> {
+    /// The output that is to come back as pixels.
+    pub fn picture(&self, pixels: Pixels) -> Result<Option<&Picture>, Error> {
+        match &self.picture {
+            _ if !pixels.output => Ok(None),
+            None => Err(Error::Internal("pixels are wanted of a model that gives no picture".into())),
+            picture => Ok(picture.as_ref()),
+        }
+    }
+
+    /// Each request's outputs, of which this one came back as pixels.
+    pub fn outputs(
+        &self,
+        batch: &[Inputs],
+        given: &[Output],
+        picture: Option<&Picture>,
+    ) -> Result<Vec<Outputs>, Error> {
         let rows = self.rows(batch)?;
         let mut outputs: Vec<Outputs> = batch.iter().map(|_| Outputs::new()).collect();
         for (at, port) in self.signature().outputs.iter().enumerate() {
             let output = self.find(at, port, given)?;
-            let tensor = self.checked(port, output, rows.as_deref())?;
+            let values = self.checked(port, output, rows.as_deref())?;
+            let tensor = match picture.filter(|picture| picture.output.output == at) {
+                Some(picture) => as_pixels(picture, values)?,
+                None => self.as_tensor(port, values)?,
+            };
             let parts = match &rows {
                 Some(rows) => tensor.split(rows)?,
                 None => vec![tensor],
@@ -113,21 +139,35 @@ impl Plan {
         rows.map(Some).ok_or_else(|| Error::Internal("a request without rows".into()))
     }
 
-    fn input<'a>(&'a self, at: usize, tensors: &[&'a Tensor]) -> Result<Input<'a>, Error> {
+    /// `pictures` are given where the tensors are pixels.
+    fn input<'a>(
+        &'a self,
+        at: usize,
+        tensors: &[&'a Tensor],
+        pictures: Option<&Pictures>,
+    ) -> Result<Input<'a>, Error> {
         let parts = tensors.iter().map(|tensor| tensor.bytes().map(|bytes| bytes.as_ref()));
         let parts: Option<Vec<&[u8]>> = parts.collect();
         let (Some(parts), Some(first)) = (parts, tensors.first()) else {
             return Err(Error::Internal("a tensor of byte strings for a model of numbers".into()));
         };
+        let port = &self.signature().inputs[at];
         let mut dims = first.shape().dims().to_vec();
         if let Some(rows) = dims.first_mut().filter(|_| self.signature().max_batch > 0) {
             *rows = tensors.iter().filter_map(|tensor| tensor.shape().dims().first()).sum();
         }
-        let shape = self.signature().inner_shape(&self.signature().inputs[at], &Shape::new(dims));
-        let dims = shape.dims().iter().map(|dim| i64::try_from(*dim));
-        let dims = dims.collect::<Result<_, _>>().map_err(|error| Error::Internal(error.to_string()))?;
+        let mut shape = Shape::new(dims);
+        let mut conversion = None;
+        if let Some(pictures) = pictures {
+            let dims = numbers(&shape)?.try_into();
+            let dims = dims.map_err(|_| Error::Internal(format!("pixels of shape {shape}")))?;
+            conversion = Some(pixels::conversion(pictures, port.datatype, dims));
+            shape = pictures.shape_of_pixels(&shape)?;
+        }
+        let dims = numbers(&self.signature().inner_shape(port, &shape))?;
         let (name, kind) = &self.inputs[at];
-        Ok(Input { argument: self.inward.arguments[at], name, kind: *kind, dims, parts })
+        let argument = self.inward.arguments[at];
+        Ok(Input { argument, name, kind: *kind, dims, parts, pixels: conversion })
     }
 
     /// The value that is this output.
@@ -158,14 +198,19 @@ impl Plan {
         given.get(place).ok_or_else(missing)
     }
 
-    /// The tensor of an output, if it is what the configuration says.
-    fn checked(&self, port: &Port, output: &Output, rows: Option<&[usize]>) -> Result<Tensor, Error> {
+    /// What an output holds, if it is what the configuration says.
+    fn checked<'a>(
+        &self,
+        port: &Port,
+        output: &'a Output,
+        rows: Option<&[usize]>,
+    ) -> Result<&'a Values, Error> {
         let wrong = |should: String, given: String| {
             let name = &port.name;
             Error::Model(format!("output `{name}` should {should}, and the model gave {given}"))
         };
         let datatype = output.tensor.as_ref().map(|values| kinds::datatype(values.kind));
-        let Some(Values { dims, bytes, .. }) = &output.tensor else {
+        let Some(values @ Values { dims, .. }) = &output.tensor else {
             return Err(wrong("be a tensor".into(), output.type_name.clone()));
         };
         if datatype.flatten() != Some(port.datatype) {
@@ -183,9 +228,40 @@ impl Plan {
             let should = format!("have a row for each of the batch's {}", total.unwrap_or(0));
             return Err(wrong(should, format!("the shape {shape}")));
         }
-        let outer = self.signature().outer_shape(port, &shape);
-        Tensor::raw(port.datatype, shape, bytes.clone())?.reshape(outer)
+        Ok(values)
     }
+
+    fn as_tensor(&self, port: &Port, values: &Values) -> Result<Tensor, Error> {
+        let shape = Shape::new(values.dims.clone());
+        let outer = self.signature().outer_shape(port, &shape);
+        Tensor::raw(port.datatype, shape, values.bytes.clone())?.reshape(outer)
+    }
+}
+
+fn as_pixels(picture: &Picture, values: &Values) -> Result<Tensor, Error> {
+    let given = Shape::new(values.dims.clone());
+    if !values.are_pixels {
+        return Err(pixels::no_picture(&given));
+    }
+    Tensor::raw(DataType::Uint8, picture.shape(&given)?, values.bytes.clone())
+}
+
+/// How the output that is a picture is found.
+fn picture(settings: &Settings, outward: &Outward) -> Result<Option<Picture>, Error> {
+    let Some(output) = settings.pictures.as_ref().and_then(Pictures::picture_output) else { return Ok(None) };
+    let name = CString::new(settings.signature.outputs[output.output].name.as_str());
+    let name = name.map_err(|_| Error::Load("a NUL in the name of an output".into()))?;
+    let (place, name) = match outward {
+        Outward::Places(places) => (places[output.output], None),
+        Outward::Names | Outward::Given => (output.output, Some(name)),
+    };
+    Ok(Some(Picture { output: output.clone(), place, name }))
+}
+
+/// Dimensions as libtorch counts them.
+fn numbers(shape: &Shape) -> Result<Vec<i64>, Error> {
+    let numbers = shape.dims().iter().map(|dim| i64::try_from(*dim));
+    numbers.collect::<Result<_, _>>().map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// What was given, for an error.

@@ -1,4 +1,4 @@
-//! What `libtorch.cpp` exports, as it stands there.
+//! What `libtorch.cpp` exports, and the structures of `bridge.h`, as they stand there.
 
 use std::ffi::{c_char, c_void};
 
@@ -9,6 +9,11 @@ pub struct CModule {
 
 #[repr(C)]
 pub struct CResults {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+pub struct CStaging {
     _private: [u8; 0],
 }
 
@@ -33,6 +38,19 @@ pub struct CPart {
 }
 
 #[repr(C)]
+#[derive(Debug)]
+pub struct CPixels {
+    pub dims: [i64; 4],
+    pub color: i32,
+    pub planes: bool,
+    pub scale: f64,
+    pub mean: [f64; 3],
+    pub deviation: [f64; 3],
+    pub least: f64,
+    pub most: f64,
+}
+
+#[repr(C)]
 pub struct CInput {
     pub name: *const c_char,
     pub argument: usize,
@@ -41,6 +59,18 @@ pub struct CInput {
     pub rank: usize,
     pub parts: *const CPart,
     pub part_count: usize,
+    pub pixels: *const CPixels,
+}
+
+#[repr(C)]
+pub struct CPicture {
+    pub name: *const c_char,
+    pub place: usize,
+    pub color: i32,
+    pub planes: bool,
+    pub rows: bool,
+    pub channels: bool,
+    pub scale: f64,
 }
 
 #[repr(C)]
@@ -52,6 +82,7 @@ pub struct CCall {
     pub stream: i64,
     pub inference: bool,
     pub optimized: bool,
+    pub picture: *const CPicture,
 }
 
 #[repr(C)]
@@ -63,6 +94,7 @@ pub struct COutput {
     pub rank: usize,
     pub data: *const c_void,
     pub size: usize,
+    pub pixels: bool,
 }
 
 unsafe extern "C" {
@@ -79,9 +111,12 @@ unsafe extern "C" {
     pub fn frameserve_torch_returns(module: *const CModule) -> CReturns;
     pub fn frameserve_torch_keeps_state(module: *const CModule) -> bool;
     pub fn frameserve_torch_stream(device: i32, id: *mut i64) -> *mut c_char;
+    pub fn frameserve_torch_staging() -> *mut CStaging;
+    pub fn frameserve_torch_staging_free(staging: *mut CStaging);
     pub fn frameserve_torch_run(
         module: *const CModule,
         call: *const CCall,
+        staging: *mut CStaging,
         into: *mut *mut CResults,
     ) -> *mut c_char;
     pub fn frameserve_torch_outputs(results: *const CResults, count: *mut usize) -> *const COutput;

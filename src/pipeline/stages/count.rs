@@ -23,7 +23,9 @@ pub const KIND: StageKind = StageKind {
           then go through it one by one, in order.",
     params: &[
         LABELS,
-        Param::new("distinct", Range::Flag, "Whether tracks are counted over all frames.").or("false"),
+        Param::new("distinct", Range::Flag, "Whether tracks are counted over all frames.")
+            .or("false")
+            .keeping_state(),
         Param::new("draw", Range::Flag, "Whether the numbers are written on the picture.").or("false"),
         CORNER,
         SIZE,

@@ -6,6 +6,7 @@ use opencv::prelude::*;
 use crate::error::Error;
 use crate::frame::Size;
 use crate::pipeline::param::{Args, Param, Range};
+use crate::pipeline::placement::Placement;
 use crate::pipeline::stage::{Colors, Group, Stage, StageKind, StageWorker, on_frame};
 
 pub const KIND: StageKind = StageKind {
@@ -47,6 +48,11 @@ impl Stage for Crop {
 
     fn output_size(&self, input: Size) -> Result<Size, Error> {
         self.part(input).map(|_| self.size)
+    }
+
+    fn placement(&self, input: Size) -> Option<Placement> {
+        let part = self.part(input).ok()?;
+        Some(Placement::moved(-f64::from(part.x), -f64::from(part.y)))
     }
 
     fn colors(&self) -> Colors {

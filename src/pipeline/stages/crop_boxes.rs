@@ -8,6 +8,7 @@ use super::resize::{Mode, Resize};
 use crate::error::Error;
 use crate::frame::{Detection, Frame, Size};
 use crate::pipeline::param::{Args, Param, Range, Value};
+use crate::pipeline::placement::Placement;
 use crate::pipeline::stage::{Colors, Group, Stage, StageKind, StageWorker};
 
 pub const KIND: StageKind = StageKind {
@@ -117,18 +118,15 @@ struct Worker {
 impl StageWorker for Worker {
     fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error> {
         let Worker { crop, fitted } = self;
-        let things = &mut frame.findings.detections;
-        if let Some(area) = crop.area(things, frame.image.size()) {
+        if let Some(area) = crop.area(&frame.findings.detections, frame.image.size()) {
             let size = Size::new(area.width.unsigned_abs(), area.height.unsigned_abs());
-            let to = Placement { scale: [1.0; 2], offset: [-area.x, -area.y].map(f64::from) };
-            things.iter_mut().for_each(|thing| to.place(thing));
-            things.retain(|thing| Edges::of(thing).and_then(|edges| edges.pixels(size)).is_some());
+            let part = Placement::moved(-f64::from(area.x), -f64::from(area.y));
+            part.place_all(&mut frame.findings, size);
             frame.image.update(scratch, |from, to| from.roi(area)?.copy_to(to))?;
         }
         let cut = frame.image.size();
         if let Some(resize) = crop.resize.filter(|resize| resize.size() != cut) {
-            let to = Placement::of(&resize, cut);
-            frame.findings.detections.iter_mut().for_each(|thing| to.place(thing));
+            resize.placement(cut).place_all(&mut frame.findings, resize.size());
             frame.image.update(scratch, |from, to| resize.apply(from, to, fitted))?;
         }
         Ok(())
@@ -155,34 +153,6 @@ impl CropBoxes {
             }
         }
         best.map(|(_, area)| area)
-    }
-}
-
-/// Where a point of the picture comes to lie.
-#[derive(Debug, Clone, Copy)]
-struct Placement {
-    scale: [f64; 2],
-    offset: [f64; 2],
-}
-
-impl Placement {
-    fn of(resize: &Resize, input: Size) -> Self {
-        let (scaled, size) = (resize.scaled(input), resize.size());
-        let scale = |to: u32, from: u32| f64::from(to) / f64::from(from);
-        Placement {
-            scale: [scale(scaled.width, input.width), scale(scaled.height, input.height)],
-            offset: [(size.width - scaled.width) / 2, (size.height - scaled.height) / 2].map(f64::from),
-        }
-    }
-
-    fn place(&self, thing: &mut Detection) {
-        let at = |number: f32, axis: usize| (f64::from(number) * self.scale[axis] + self.offset[axis]) as f32;
-        (thing.x, thing.y) = (at(thing.x, 0), at(thing.y, 1));
-        thing.width = (f64::from(thing.width) * self.scale[0]) as f32;
-        thing.height = (f64::from(thing.height) * self.scale[1]) as f32;
-        for (index, number) in thing.points.iter_mut().enumerate() {
-            *number = at(*number, index % 2);
-        }
     }
 }
 
@@ -238,7 +208,7 @@ mod tests {
         assert_eq!(size(&frame), [24, 12]);
         let found = &frame.findings.detections;
         let boxes: Vec<_> = found.iter().map(|d| [d.x, d.y, d.width, d.height]).collect();
-        assert_eq!(boxes, [[2.0, 1.0, 20.0, 10.0], [-38.0, -29.0, 42.0, 33.0]]);
+        assert_eq!(boxes, [[2.0, 1.0, 20.0, 10.0], [0.0, 0.0, 4.0, 4.0]]);
         assert_eq!(found[0].points, [12.0, 6.0]);
         assert_eq!(frame.image.mat().at_2d::<opencv::core::Vec3b>(6, 12).unwrap()[0], 255);
 
@@ -253,10 +223,10 @@ mod tests {
 
     #[test]
     fn with_a_size_all_results_have_it() {
-        let things = || vec![thing("", [40.0, 30.0, 20.0, 10.0])];
+        let things = || vec![thing("a", [40.0, 30.0, 20.0, 10.0])];
         for mode in ["fit", "stretch"] {
-            let args = [("size", "50x40"), ("mode", mode)];
-            let whole = cropped(&args, (100, 80), vec![thing("", [90.0, 70.0, f32::NAN, 1.0])]);
+            let args = [("size", "50x40"), ("mode", mode), ("labels", "a")];
+            let whole = cropped(&args, (100, 80), vec![thing("b", [90.0, 70.0, 8.0, 1.0])]);
             assert_eq!(size(&whole), [50, 40]);
             assert_eq!(
                 whole.findings.detections[0].x, 45.0,

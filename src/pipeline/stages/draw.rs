@@ -17,9 +17,7 @@ pub const KIND: StageKind = StageKind {
     group: Group::Draw,
     doc: "Draws what the stages before it found, whoever did: boxes with their track, name, score and text, points \
           (four of them as an outline instead of the box), and in a corner the names for the whole picture. The \
-          font has the characters of ASCII; others show as `?`. A gray picture is made BGR. Stages that change \
-          the picture's size or shape come behind this one, since of them only `crop-boxes` and `split` move what was \
-          found.",
+          font has the characters of ASCII; others show as `?`. A gray picture is made BGR.",
     params: &[
         Param::new("color", Range::Color, "Color of what has neither track nor class, or of all.")
             .or("green"),

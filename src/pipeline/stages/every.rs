@@ -8,13 +8,15 @@ pub const KIND: StageKind = StageKind {
     name: "every",
     group: Group::Model,
     doc: "Has the model of the next stage look at one of so many frames, the first one among them; what it says counts \
-          for those after it too, until it looks again. So a model that is too slow for every frame can be used on \
+          for those after it too, until it looks again; where it failed and has said nothing before, it looks at the \
+          next one. So a model that is too slow for every frame can be used on \
           live video: `every=5 | detect=faces | draw`.",
     params: &[Param::new(
         "frames",
         Range::Integer(1, 1000),
         "How many frames one answer of the model is for.",
-    )],
+    )
+    .keeping_state()],
     example: "every=5 | detect=faces",
     build,
 };

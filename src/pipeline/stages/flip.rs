@@ -3,7 +3,9 @@
 use opencv::core;
 
 use crate::error::Error;
+use crate::frame::Size;
 use crate::pipeline::param::{Args, Param, Range};
+use crate::pipeline::placement::Placement;
 use crate::pipeline::stage::{Colors, Group, Stage, StageKind, StageWorker, on_image};
 
 pub const KIND: StageKind = StageKind {
@@ -38,6 +40,15 @@ impl Stage for Flip {
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
         let code = self.code;
         on_image(move |from, to| core::flip(from, to, code))
+    }
+
+    fn placement(&self, input: Size) -> Option<Placement> {
+        let kept = |row: [f64; 3], turned: [f64; 3], changes: bool| if changes { turned } else { row };
+        let (wide, high) = (f64::from(input.width), f64::from(input.height));
+        Some(Placement::new(
+            kept([1.0, 0.0, 0.0], [-1.0, 0.0, wide], self.code != 0),
+            kept([0.0, 1.0, 0.0], [0.0, -1.0, high], self.code != 1),
+        ))
     }
 
     fn colors(&self) -> Colors {

@@ -4,6 +4,7 @@ use opencv::core::Rect;
 
 use crate::frame::{Detection, Size};
 use crate::pipeline::param::{Param, Range};
+use crate::pipeline::placement::Placement;
 
 /// The parameter that chooses.
 pub const LABELS: Param =
@@ -76,6 +77,13 @@ impl Edges {
             right: self.right + wide,
             bottom: self.bottom + high,
         }
+    }
+
+    /// What brings this box to the other.
+    pub fn placement(&self, to: &Edges) -> Placement {
+        let origin = Placement::moved(-self.left, -self.top);
+        let scaled = origin.then(Placement::scaled(to.width() / self.width(), to.height() / self.height()));
+        scaled.then(Placement::moved(to.left, to.top))
     }
 
     /// From the left edge to the right one.

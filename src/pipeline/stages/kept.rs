@@ -31,10 +31,13 @@ pub mod tests {
     use opencv::imgproc;
 
     use crate::frame::{Frame, Identity, Image};
+    use crate::limits::Limits;
+    use crate::pipeline::Pipeline;
     use crate::pipeline::names::Names;
+    use crate::pipeline::param::Range;
     use crate::pipeline::spec::{self, StageSpec};
     use crate::pipeline::stage::{Group, Stage, StageWorker};
-    use crate::pipeline::stages::KINDS;
+    use crate::pipeline::stages::{EVERY, KINDS};
 
     /// A black picture with a white square.
     pub fn square((width, height): (i32, i32), area: Rect, channels: usize) -> Frame {
@@ -73,6 +76,28 @@ pub mod tests {
                 }
             }
         }
+    }
+
+    /// What is declared to depend on a parameter does.
+    #[test]
+    fn what_a_parameter_makes_keep_state_does_not_without() {
+        let params = KINDS.iter().flat_map(|kind| kind.params.iter().map(move |param| (kind, param)));
+        let mut seen = Vec::new();
+        for (kind, param) in params.filter(|(_, param)| param.keeps_state) {
+            seen.push(kind.name);
+            let [without, with] = match param.range {
+                Range::Flag => ["false", "true"],
+                _ => ["1", "2"],
+            };
+            let stateful = |value: &str| {
+                let text = format!("{}={}={value}", kind.name, param.name);
+                let text = if kind.name == EVERY { format!("{text} | detect=x") } else { text };
+                let pipeline = Pipeline::parse(&text, &Names::default(), &Limits::default()).unwrap();
+                pipeline.stateful(0).is_some()
+            };
+            assert_eq!((stateful(without), stateful(with)), (false, true), "{}", kind.name);
+        }
+        assert_eq!(seen, ["count", EVERY]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use opencv::prelude::*;
 use crate::error::Error;
 use crate::frame::Size;
 use crate::pipeline::param::{Args, Color, Param, Range};
+use crate::pipeline::placement::Placement;
 use crate::pipeline::stage::{Colors, Group, Stage, StageKind, StageWorker, on_image};
 
 const SIDE: Range = Range::Integer(-1, 8192);
@@ -77,6 +78,10 @@ impl Stage for Pad {
     fn output_size(&self, input: Size) -> Result<Size, Error> {
         let width = input.width.saturating_add_signed(self.left + self.right);
         Ok(Size::new(width, input.height.saturating_add_signed(self.top + self.bottom)))
+    }
+
+    fn placement(&self, _: Size) -> Option<Placement> {
+        Some(Placement::moved(self.left.into(), self.top.into()))
     }
 
     fn colors(&self) -> Colors {

@@ -7,6 +7,7 @@ use opencv::prelude::*;
 use crate::error::Error;
 use crate::frame::Size;
 use crate::pipeline::param::{Args, Color, Param, Range};
+use crate::pipeline::placement::Placement;
 use crate::pipeline::stage::{Colors, Group, Stage, StageKind, StageWorker, on_frame};
 
 pub const KIND: StageKind = StageKind {
@@ -86,6 +87,10 @@ impl Stage for Resize {
         Ok(self.size)
     }
 
+    fn placement(&self, input: Size) -> Option<Placement> {
+        Some(Resize::placement(self, input)).filter(|_| input != self.size)
+    }
+
     fn colors(&self) -> Colors {
         match self.interpolation {
             // They overshoot at edges, and are cut off there in each channel.
@@ -124,6 +129,28 @@ impl Resize {
         match self.mode {
             Mode::Fit => Size::new(side(input.width).min(width), side(input.height).min(height)),
             _ => Size::new(side(input.width).max(width), side(input.height).max(height)),
+        }
+    }
+
+    /// Where the points of a picture of this size come to lie.
+    pub fn placement(&self, input: Size) -> Placement {
+        let scale = |to: u32, from: u32| f64::from(to) / f64::from(from);
+        let Size { width, height } = self.size;
+        match self.mode {
+            Mode::Stretch => Placement::scaled(scale(width, input.width), scale(height, input.height)),
+            Mode::Fit => {
+                let scaled = self.scaled(input);
+                let across = scale(scaled.width, input.width);
+                let down = scale(scaled.height, input.height);
+                let (left, top) = ((width - scaled.width) / 2, (height - scaled.height) / 2);
+                Placement::scaled(across, down).then(Placement::moved(left.into(), top.into()))
+            }
+            Mode::Fill => {
+                let shown = self.shown(input);
+                let part = Placement::moved(-f64::from(shown.x), -f64::from(shown.y));
+                let across = scale(width, shown.width.unsigned_abs());
+                part.then(Placement::scaled(across, scale(height, shown.height.unsigned_abs())))
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use opencv::prelude::*;
 use crate::error::Error;
 use crate::frame::Size;
 use crate::pipeline::param::{Args, Color, Param, Range};
+use crate::pipeline::placement::Placement;
 use crate::pipeline::stage::{Colors, Group, Stage, StageKind, StageWorker, on_image};
 
 /// Pixels of the longest side that OpenCV turns by any angle: it counts them in 16 bits.
@@ -90,6 +91,21 @@ impl Stage for Rotate {
                 Ok(output)
             }
         }
+    }
+
+    fn placement(&self, input: Size) -> Option<Placement> {
+        let (sin, cos) = match self.method {
+            Method::Copy => return None,
+            Method::Move(core::ROTATE_180) => (0.0, -1.0),
+            Method::Move(core::ROTATE_90_CLOCKWISE) => (1.0, 0.0),
+            Method::Move(_) => (-1.0, 0.0),
+            Method::Interpolate => self.angle.to_radians().sin_cos(),
+        };
+        let output = self.output_size(input).ok()?;
+        let middle = |side: u32| f64::from(side) / 2.0;
+        let about = Placement::moved(-middle(input.width), -middle(input.height));
+        let turned = about.then(Placement::new([cos, -sin, 0.0], [sin, cos, 0.0]));
+        Some(turned.then(Placement::moved(middle(output.width), middle(output.height))))
     }
 
     fn colors(&self) -> Colors {

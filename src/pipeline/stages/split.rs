@@ -7,6 +7,7 @@ use super::resize::{Mode, Resize};
 use crate::error::Error;
 use crate::frame::{Frame, Image, Size};
 use crate::pipeline::param::{Args, Color, Param, Range};
+use crate::pipeline::placement::Placement;
 use crate::pipeline::stage::{Group, Original, Stage, StageKind, StageWorker};
 
 pub const KIND: StageKind = StageKind {
@@ -107,13 +108,9 @@ impl StageWorker for Worker {
         }
         frame.image.update(scratch, |after, to| split.join(before, after, to))?;
         split.draw_line(&mut frame.image)?;
-        let (right, down) = split.offset(size);
-        for thing in &mut frame.findings.detections {
-            (thing.x, thing.y) = (thing.x + right, thing.y + down);
-            for at in thing.points.chunks_exact_mut(2) {
-                (at[0], at[1]) = (at[0] + right, at[1] + down);
-            }
-        }
+        // Nothing of it reaches over into the other picture.
+        Placement::moved(0.0, 0.0).place_all(&mut frame.findings, size);
+        split.placement(size).place_all(&mut frame.findings, frame.image.size());
         Ok(())
     }
 }
@@ -140,11 +137,11 @@ impl Split {
         imgproc::rectangle(image.mat_mut(), area, color, FILLED, LINE_8, 0)
     }
 
-    /// Where the result begins, for a result of this size.
-    fn offset(&self, size: Size) -> (f32, f32) {
+    /// Where the result comes to lie, for a result of this size.
+    fn placement(&self, size: Size) -> Placement {
         match self.arrange {
-            Arrange::LeftRight => (size.width as f32, 0.0),
-            Arrange::TopBottom => (0.0, size.height as f32),
+            Arrange::LeftRight => Placement::moved(size.width.into(), 0.0),
+            Arrange::TopBottom => Placement::moved(0.0, size.height.into()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod antialias;
 mod geometry;
+mod pixels;
 mod samples;
 
 use fast_image_resize::FilterType;
@@ -18,6 +19,7 @@ use super::DataType;
 use crate::error::Error;
 use crate::frame::{Image, Need, Size};
 use geometry::Steps;
+use pixels::Rest;
 use samples::Samples;
 
 /// What is done to a picture before it is a model's input.
@@ -225,11 +227,26 @@ impl Preparation {
         scratch: &mut Scratch,
         to: &mut [u8],
     ) -> Result<Geometry, Error> {
+        self.shape(image, sent, scratch, |pixels, rest| {
+            let (length, size) = (to.len(), size_of(pixels));
+            if self.byte_len(size) != Some(length) {
+                return Err(Error::Internal(format!(
+                    "{length} bytes are none of a prepared picture of {size}"
+                )));
+            }
+            self.write(pixels, rest, to)
+        })
+    }
+
+    /// Brings a picture to its prepared size, and hands its pixels on, gray or BGR.
+    fn shape(
+        &self,
+        image: &Image,
+        sent: Size,
+        scratch: &mut Scratch,
+        then: impl FnOnce(&BoxedRef<'_, Mat>, Rest<'_>) -> Result<(), Error>,
+    ) -> Result<Geometry, Error> {
         let steps = self.steps(image.size(), sent)?;
-        if self.byte_len(steps.prepared) != Some(to.len()) {
-            let (length, size) = (to.len(), steps.prepared);
-            return Err(Error::Internal(format!("{length} bytes are none of a prepared picture of {size}")));
-        }
         let Scratch { halved, resized, colored, planes } = scratch;
         let shown = image.mat().roi(steps.shown)?;
         let pixels = if steps.is_cut_only() {
@@ -238,7 +255,7 @@ impl Preparation {
             self.resize(&shown, &steps, halved, resized)?;
             resized.roi(steps.kept())?
         };
-        self.write(&pixels, colored, planes, to)?;
+        then(&pixels, Rest { colored, planes })?;
         Ok(Geometry::new(&steps))
     }
 
@@ -332,13 +349,8 @@ impl Preparation {
     }
 
     /// Writes pixels, gray or BGR, in the tensor's channels and layout.
-    fn write(
-        &self,
-        pixels: &BoxedRef<'_, Mat>,
-        colored: &mut Mat,
-        planes: &mut Vector<Mat>,
-        to: &mut [u8],
-    ) -> Result<(), Error> {
+    fn write(&self, pixels: &BoxedRef<'_, Mat>, rest: Rest<'_>, to: &mut [u8]) -> Result<(), Error> {
+        let Rest { colored, planes } = rest;
         let gray = pixels.typ() == CV_8UC1;
         let Recipe { color, layout, .. } = self.recipe;
         match (gray, color, layout) {

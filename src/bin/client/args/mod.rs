@@ -1,15 +1,16 @@
 //! The command line, as clap reads it.
 
 mod models;
+mod server;
 pub mod values;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use frameserve::client::DEFAULT_URL;
 use frameserve::proto::{Pressure, ReplyFormat};
 
 pub use models::{BenchArgs, InferArgs, ModelsAction, ModelsArgs, OneModel};
+pub use server::ServerArgs;
 use values::{Change, OutputKind, ReplyChoice, Wire};
 
 const EXAMPLES: &str = "\
@@ -21,11 +22,13 @@ Examples:
   frameserve-client models
   frameserve-client pipelines
   frameserve-client doctor
+  frameserve-client doctor --server https://camera.example:50051 --tls-ca ca.crt
+  frameserve-client doctor --server unix:/run/frameserve.sock
 
 Exit codes:
   0    every frame or picture came back, or was dropped as --pressure and --max-fps allow
   1    wrong usage, or a file or device could not be read or written
-  2    the server could not be reached
+  2    the server could not be reached, or not over TLS
   3    the server refused the stream or ended it, or has no such model, or the connection to it was lost
   4    some frames or pictures failed in the server, or a --change was refused; the others came back
   5    a reply could not be understood
@@ -85,13 +88,6 @@ pub enum Command {
     Pipelines(PipelinesArgs),
     /// Say what this program and the server consist of, and whether they are well.
     Doctor(DoctorArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct ServerArgs {
-    /// The server: http://HOST:PORT, or HOST:PORT.
-    #[arg(short, long, value_name = "URL", env = "FRAMESERVE_SERVER", default_value = DEFAULT_URL)]
-    pub server: String,
 }
 
 #[derive(Debug, Args)]
@@ -287,11 +283,11 @@ mod tests {
         let Ok(Command::Models(args)) = parse("frameserve-client models --json --server h:1") else {
             panic!("models")
         };
-        assert!(args.action.is_none() && args.json && args.server == "h:1");
+        assert!(args.action.is_none() && args.json && args.server.server == "h:1");
         let Ok(Command::Models(args)) = parse("frameserve-client models stats m --json --server h:1") else {
             panic!("models stats")
         };
-        assert!(args.json && args.server == "h:1");
+        assert!(args.json && args.server.server == "h:1");
         for bad in
             ["bench m --target http://h:1", "bench m --concurrency 1,0", "infer m --top 0", "models warm"]
         {

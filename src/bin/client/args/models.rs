@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use frameserve::client::DEFAULT_URL;
 
+use super::server::TlsArgs;
+use super::values::Measured;
 use super::{ServerArgs, values};
 use crate::inputs::{GivenInput, GivenShape};
 
@@ -55,7 +56,8 @@ Examples:
   frameserve-client bench --target kserve://127.0.0.1:50051 classifier --picture kitten.jpg
   frameserve-client bench --target kserve://triton:8001 resnet --shape image=8,3,224,224 --json
   frameserve-client bench identity --shape INPUT0=1,1000000 --concurrency 1,8 --connections 4
-  frameserve-client bench identity --shape INPUT0=1,16 --shared-memory --check-identity";
+  frameserve-client bench identity --shape INPUT0=1,16 --shared-memory --check-identity
+  frameserve-client bench --target kserves://localhost:50051 --tls-ca ca.crt identity --shape INPUT0=1,16";
 
 /// Which model is run with what.
 #[derive(Debug, Clone, Args)]
@@ -118,12 +120,11 @@ pub struct InferArgs {
 pub struct ModelsArgs {
     #[command(subcommand)]
     pub action: Option<ModelsAction>,
-    /// The server: http://HOST:PORT, or HOST:PORT.
-    #[arg(short, long, value_name = "URL", env = "FRAMESERVE_SERVER", default_value = DEFAULT_URL, global = true)]
-    pub server: String,
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -169,9 +170,9 @@ pub struct BenchArgs {
     /// The model.
     #[arg(value_name = "MODEL")]
     pub model: String,
-    /// The server: kserve://HOST:PORT.
-    #[arg(long, value_name = "URL", value_parser = values::kserve, default_value = "kserve://127.0.0.1:50051")]
-    pub target: String,
+    /// The server: kserve://HOST:PORT; kserves://HOST:PORT for TLS; kserve+unix:PATH for a Unix domain socket.
+    #[arg(long, value_name = "URL", default_value = "kserve://127.0.0.1:50051")]
+    pub target: Measured,
     #[command(flatten)]
     pub fill: FillArgs,
     /// Send this picture, encoded as it is, to the input that takes pictures.
@@ -201,4 +202,6 @@ pub struct BenchArgs {
     /// Print the results as one JSON object on standard output, and nothing else there.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }

@@ -150,11 +150,27 @@ pub fn seconds_or_none(text: &str) -> Result<f64, String> {
     bounded(text, 0.0, 86_400.0)
 }
 
-/// The address in `kserve://HOST:PORT`.
-pub fn kserve(text: &str) -> Result<String, String> {
-    match text.split_once("://") {
-        Some(("kserve", address)) if !address.is_empty() => Ok(address.into()),
-        _ => Err("expected kserve://HOST:PORT".into()),
+/// A server and the protocol that it is measured over, as the user wrote it: `kserve://HOST:PORT`,
+/// `kserves://HOST:PORT` or `kserve+unix:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measured {
+    pub shown: String,
+    /// The server alone.
+    pub url: String,
+}
+
+impl FromStr for Measured {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Measured, String> {
+        let path = text.strip_prefix("kserve+").filter(|rest| rest.starts_with("unix:"));
+        let url = match (path, text.split_once("://")) {
+            (Some(url), _) => url.into(),
+            (None, Some(("kserve", address))) if !address.is_empty() => address.into(),
+            (None, Some(("kserves", address))) if !address.is_empty() => format!("https://{address}"),
+            _ => return Err("expected kserve://HOST:PORT, kserves://HOST:PORT or kserve+unix:PATH".into()),
+        };
+        Ok(Measured { shown: text.into(), url })
     }
 }
 

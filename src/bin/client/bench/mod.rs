@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::BenchArgs;
 use crate::failure::{Exit, Failure};
+use crate::hush::say;
 use crate::infer::model::Model;
 use crate::standard_output::print;
 use level::{Level, Times, Worker};
@@ -33,16 +34,17 @@ pub async fn bench(args: BenchArgs, stop: CancellationToken) -> Exit {
     match run.await {
         Ok(exit) => exit,
         Err(failure) => {
-            eprintln!("error: {}", failure.message);
+            say(&format!("error: {}", failure.message));
             failure.exit
         }
     }
 }
 
 async fn measure(args: &BenchArgs, stop: &CancellationToken) -> Result<Report, Failure> {
+    let tls = args.tls.read()?;
     let mut clients = Vec::new();
     for _ in 0..args.connections {
-        clients.push(InferenceClient::connect(&args.target).await?);
+        clients.push(InferenceClient::connect_with(&args.target.url, &tls).await?);
     }
     let client = &clients[0];
     let model = Model::look_up(client, &args.model, &args.fill.model_version).await?;
@@ -64,11 +66,11 @@ async fn measure(args: &BenchArgs, stop: &CancellationToken) -> Result<Report, F
         .collect();
     let times =
         Times { warmup: Duration::from_secs_f64(args.warmup), window: Duration::from_secs_f64(args.seconds) };
-    eprintln!("{}", header(args, &load));
+    say(&header(args, &load));
     let mut levels = Vec::new();
     for concurrency in &args.concurrency {
         let level = Level::measure(&workers[..*concurrency as usize], times, stop).await;
-        eprintln!("{}", level.line());
+        say(&level.line());
         levels.push(level);
         if stop.is_cancelled() {
             break;

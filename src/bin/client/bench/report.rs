@@ -29,7 +29,7 @@ pub struct Report {
 impl Report {
     pub fn new(args: &BenchArgs, load: Load, levels: Vec<Level>) -> Report {
         Report {
-            target: format!("kserve://{}", args.target),
+            target: args.target.shown.clone(),
             connections: args.connections,
             warmup: args.warmup,
             shared_memory: args.shared_memory,
@@ -122,9 +122,9 @@ pub fn header(args: &BenchArgs, load: &Load) -> String {
     let connections = if args.connections == 1 { "connection" } else { "connections" };
     let version = if load.version.is_empty() { String::new() } else { format!(" {}", load.version) };
     format!(
-        "{}{version} on kserve://{}: {} -> {}; {} bytes up, {} down{way}; {} {connections}, {} s each after {} s",
+        "{}{version} on {}: {} -> {}; {} bytes up, {} down{way}; {} {connections}, {} s each after {} s",
         load.model,
-        args.target,
+        args.target.shown,
         list(&load.inputs),
         list(&load.outputs),
         load.message.len(),

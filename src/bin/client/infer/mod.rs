@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::args::InferArgs;
 use crate::failure::{Exit, Failure};
+use crate::hush::say;
 use crate::inputs::Inputs;
 use crate::source::Origin;
 use crate::standard_output::print;
@@ -60,7 +61,7 @@ pub async fn infer(args: InferArgs) -> Exit {
     match run(&args).await {
         Ok(exit) => exit,
         Err(failure) => {
-            eprintln!("error: {}", failure.message);
+            say(&format!("error: {}", failure.message));
             if args.json {
                 let report =
                     json!({ "exit_code": failure.exit as u8, "error": failure.message, "results": [] });
@@ -115,7 +116,7 @@ async fn run(args: &InferArgs) -> Result<Exit, Failure> {
 
 impl<'a> Run<'a> {
     async fn prepare(args: &'a InferArgs, pictures: bool) -> Result<Run<'a>, Failure> {
-        let mut client = InferenceClient::connect(&args.server.server).await?;
+        let mut client = args.server.connect_for_models().await?;
         if let Some(seconds) = args.timeout {
             client = client.with_timeout(Duration::from_secs_f64(seconds));
         }
@@ -124,7 +125,7 @@ impl<'a> Run<'a> {
         let place = Place::choose(args, &task)?;
         let pattern = pattern(args, &model, task, pictures)?;
         if args.verbose {
-            eprintln!("{}", describe(&model, &pattern));
+            say(&describe(&model, &pattern));
         }
         Ok(Run { args, client, model, pattern, place })
     }
@@ -154,7 +155,7 @@ impl<'a> Run<'a> {
                     .and_then(|outputs| Found::read(&self.pattern.task, outputs, self.args.threshold));
                 if self.args.verbose {
                     let ms = took.as_secs_f64() * 1e3;
-                    eprintln!("{}: {ms:.1} ms, {sent} bytes up, {received} bytes down", shot.source);
+                    say(&format!("{}: {ms:.1} ms, {sent} bytes up, {received} bytes down", shot.source));
                 }
                 found.map(|found| (found, version))
             }
@@ -222,7 +223,7 @@ impl Account<'_> {
 
     /// The rest goes on.
     fn failed(&mut self, shot: &Shot, failure: Failure) {
-        eprintln!("error: {}{}", self.heading(shot), failure.message);
+        say(&format!("error: {}{}", self.heading(shot), failure.message));
         self.fail(match failure.exit {
             Exit::Refused => Exit::FramesFailed,
             other => other,
@@ -240,7 +241,7 @@ impl Account<'_> {
 
     fn end(mut self, model: &Model, lost: Option<Failure>) -> Result<Exit, Failure> {
         let error = lost.map(|failure| {
-            eprintln!("error: {}", failure.message);
+            say(&format!("error: {}", failure.message));
             self.fail(failure.exit);
             failure.message
         });
@@ -311,7 +312,7 @@ fn print_json(report: &Value) -> Exit {
     match print(&format!("{text}\n")) {
         Ok(()) => Exit::AllCameBack,
         Err(failure) => {
-            eprintln!("error: {}", failure.message);
+            say(&format!("error: {}", failure.message));
             failure.exit
         }
     }

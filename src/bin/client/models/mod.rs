@@ -25,7 +25,7 @@ pub struct Said {
 
 /// Runs the subcommand.
 pub async fn models(args: &ModelsArgs) -> Result<(), Failure> {
-    let client = InferenceClient::connect(&args.server).await?;
+    let client = args.server.connect_for_models().await?;
     let said = match args.action.as_ref().unwrap_or(&ModelsAction::List) {
         ModelsAction::List => {
             let index = client.index().await.map_err(of_call("RepositoryIndex"))?;

@@ -50,7 +50,7 @@ fn what_nothing_is_said_of() {
     };
     let pictures = pictures(&signature, &[("input", "x")]);
     assert_eq!(*pictures.preparation().recipe(), expected);
-    assert_eq!((pictures.input, pictures.task), (0, None));
+    assert_eq!((pictures.input, pictures.task, pictures.converts), (0, None, None));
     let mut whole = signature;
     whole.inputs[0] = port("x", DataType::Uint8, &[-1, 64, 1]);
     let expected = Recipe {
@@ -151,6 +151,8 @@ fn words_and_numbers() {
         ("mean", "1,2", "one number, three as `a,b,c` in the order of the channels, or `imagenet`"),
         ("mean", "1,2,x", "one number, three as `a,b,c` in the order of the channels, or `imagenet`"),
         ("task", "segments", "classification, detection, segmentation, image, embedding"),
+        ("convert", "gpu", "device, host"),
+        ("convert", "Device", "device, host"),
         ("input", "z", "the name of an input: x"),
     ] {
         assert_eq!(

@@ -1,8 +1,12 @@
 //! Which thing of a frame is which of the frames before: ByteTrack (Zhang et al., 2022).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::super::found::Edges;
 use super::body::{Body, overlap};
 use super::pairs::{self, Candidate};
+use crate::frame::findings::Key;
+use crate::frame::{Sighting, When};
 
 /// Things of one frame that are followed: the surest ones. More would make the search for pairs slow.
 pub const MAX_SEEN: usize = 256;
@@ -22,7 +26,7 @@ pub struct Rules {
     pub overlap: f64,
     /// After so many frames without it a track ends.
     pub max_age: u32,
-    /// So many frames in a row make a track.
+    /// So many frames in a row make a track, of those in which it is looked for.
     pub min_hits: u32,
 }
 
@@ -35,6 +39,8 @@ pub struct Seen {
     pub score: f32,
     /// What it is: only things of one kind can be the same thing.
     pub kind: u64,
+    /// Of what does not look at every frame.
+    pub sighting: Option<Sighting>,
 }
 
 /// What was seen so far.
@@ -52,8 +58,10 @@ struct Track {
     kind: u64,
     body: Body,
     hits: u32,
-    /// Frames since it was seen.
+    /// Frames since it was seen, but for those in which nobody looked for it.
     missed: u32,
+    /// The key that its thing had, where it has one.
+    key: Option<Key>,
 }
 
 impl Tracker {
@@ -73,10 +81,12 @@ impl Tracker {
         self.tracks.clear();
     }
 
-    /// Takes in what is seen so many frames after the last time, and gives each thing the number of its track.
+    /// Takes in what is seen so many frames after the last time, and gives each thing the number of its track. Tracks
+    /// of what was not looked for move on as they are foretold, and nothing is learned of them.
     pub fn advance(&mut self, seen: &[Option<Seen>], frames: u32) -> Vec<Option<u64>> {
         let frames = frames.clamp(1, self.rules.max_age.saturating_add(1));
-        self.age(frames);
+        self.age(frames, &keys(seen, When::Earlier).collect());
+        self.forget_keys(seen);
         let mut round = Round::new(self.rules, seen);
         let Tracker { rules, tracks, last_id } = self;
         round.pair(tracks, |track| track.id.is_some(), |score| score >= rules.high, rules.overlap);
@@ -98,13 +108,29 @@ impl Tracker {
             track.body.keep_size();
         }
         tracks.retain(|track| track.missed == 0 || track.id.is_some());
+        let known: BTreeMap<Key, Option<u64>> =
+            tracks.iter().filter_map(|track| Some((track.key?, track.id))).collect();
+        for (id, seen) in ids.iter_mut().zip(seen) {
+            if let Some(key) = seen.as_ref().and_then(|seen| seen.key(When::Earlier)) {
+                *id = known.get(&key).copied().flatten();
+            }
+        }
         ids
     }
 
-    /// Ends the tracks that are lost for too long, and says where the others should be now.
-    fn age(&mut self, frames: u32) {
+    /// Where the tracks should be now that were not looked for, by the keys of their things.
+    pub fn foretold(&self) -> BTreeMap<Key, Edges> {
+        let held = self.tracks.iter().filter(|track| track.missed == 0);
+        held.filter_map(|track| Some((track.key?, track.body.edges()))).collect()
+    }
+
+    /// Ends the tracks that are lost for too long, and says where the others should be now. Those with one of these
+    /// keys are not lost: nobody looked.
+    fn age(&mut self, frames: u32, kept: &BTreeSet<Key>) {
         for track in &mut self.tracks {
-            track.missed = track.missed.saturating_add(frames);
+            if !(track.missed == 0 && track.key.is_some_and(|key| kept.contains(&key))) {
+                track.missed = track.missed.saturating_add(frames);
+            }
         }
         // Of those frames, this one may still have it.
         self.tracks.retain(|track| track.missed <= self.rules.max_age);
@@ -112,6 +138,26 @@ impl Tracker {
             (0..frames).for_each(|_| track.body.predict());
         }
     }
+
+    /// Who has looked again numbers what it sees anew.
+    fn forget_keys(&mut self, seen: &[Option<Seen>]) {
+        let looked: BTreeSet<usize> = keys(seen, When::Now).map(|key| key.stage).collect();
+        for track in &mut self.tracks {
+            track.key = track.key.filter(|key| !looked.contains(&key.stage));
+        }
+    }
+}
+
+impl Seen {
+    /// By what it is known again, if it was seen then.
+    fn key(&self, when: When) -> Option<Key> {
+        self.sighting.filter(|sighting| sighting.when == when).map(|sighting| sighting.key)
+    }
+}
+
+/// Keys of the things that were seen then.
+fn keys(seen: &[Option<Seen>], when: When) -> impl Iterator<Item = Key> {
+    seen.iter().flatten().filter_map(move |seen| seen.key(when))
 }
 
 /// Things and tracks of one frame that have no other yet.
@@ -128,7 +174,10 @@ impl<'a> Round<'a> {
     fn new(rules: Rules, seen: &'a [Option<Seen>]) -> Self {
         let things = seen.iter().enumerate().filter_map(|(index, seen)| Some((index, (*seen)?)));
         // A score that is no number is none.
-        let mut left: Vec<_> = things.filter(|(_, seen)| seen.score >= rules.low.min(rules.high)).collect();
+        let counts = |(_, seen): &(usize, Seen)| {
+            seen.score >= rules.low.min(rules.high) && seen.key(When::Earlier).is_none()
+        };
+        let mut left: Vec<_> = things.filter(counts).collect();
         left.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
         left.truncate(MAX_SEEN);
         Round { rules, seen, left, owners: Vec::new() }
@@ -165,6 +214,7 @@ impl<'a> Round<'a> {
             let known = &mut tracks[track];
             known.body.correct(&seen.edges);
             (known.hits, known.missed) = (known.hits.saturating_add(1), 0);
+            known.key = seen.key(When::Now);
             self.owners.push((index, track));
         }
         self.left.retain(|(index, _)| self.owners.iter().all(|(owned, _)| owned != index));
@@ -176,7 +226,8 @@ impl<'a> Round<'a> {
             if seen.score >= self.rules.high && tracks.len() < MAX_TRACKS {
                 let body = Body::new(&seen.edges);
                 self.owners.push((*index, tracks.len()));
-                tracks.push(Track { id: None, kind: seen.kind, body, hits: 1, missed: 0 });
+                let (kind, key) = (seen.kind, seen.key(When::Now));
+                tracks.push(Track { id: None, kind, body, hits: 1, missed: 0, key });
             }
         }
     }
@@ -191,7 +242,8 @@ mod tests {
     const RULES: Rules = Rules { high: 0.5, low: 0.1, overlap: 0.3, max_age: 5, min_hits: 2 };
 
     fn seen(x: f64, y: f64, score: f32) -> Option<Seen> {
-        Some(Seen { edges: Edges { left: x, top: y, right: x + 20.0, bottom: y + 40.0 }, score, kind: 0 })
+        let edges = Edges { left: x, top: y, right: x + 20.0, bottom: y + 40.0 };
+        Some(Seen { edges, score, kind: 0, sighting: None })
     }
 
     fn tracker() -> Tracker {
@@ -291,7 +343,7 @@ mod tests {
         let score = prop_oneof![4 => 0.0..1.0_f32, 1 => prop::num::f32::ANY];
         (number(), number(), number(), number(), score, 0..2_u64).prop_map(
             |(left, top, right, bottom, score, kind)| {
-                Some(Seen { edges: Edges { left, top, right, bottom }, score, kind })
+                Some(Seen { edges: Edges { left, top, right, bottom }, score, kind, sighting: None })
             },
         )
     }
