@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::frame::{PixelFormat, Size};
 use crate::limits::Limits;
 use crate::model::repository::{self, Repository};
+use crate::model::store::expression;
 use crate::model::{Backends, Control, DeviceChoice, Precision};
 use crate::pipeline::models::NoModels;
 use crate::pipeline::names::Names;
@@ -41,6 +42,8 @@ pub struct Config {
     pub pipelines: Names,
     /// The models that are served.
     pub models: Models,
+    /// TorchServe's services, if they are served.
+    pub torchserve: Option<TorchServe>,
     /// What calls may be routed to, by name. Besides, each model that is ready and each named pipeline is an
     /// application of its own name.
     pub applications: BTreeMap<String, Application>,
@@ -92,6 +95,46 @@ pub struct Models {
     /// Models that may be loaded at a time since calls asked for them by the metadata `multiplexed_model_id`: 0 to
     /// 1024.
     pub max_multiplexed: usize,
+}
+
+/// TorchServe's services, and the archives that their clients register.
+#[derive(Debug, Clone)]
+pub struct TorchServe {
+    /// Where predictions are answered besides the server's own addresses.
+    pub inference: SocketAddr,
+    /// Where models are managed.
+    pub management: SocketAddr,
+    /// The folder of archives.
+    pub model_store: Option<PathBuf>,
+    /// Expressions of URLs that archives may be fetched from.
+    pub allowed_urls: Vec<String>,
+    /// Archives that are registered from the start: a file, a name and a file as in `name=file`, or `all`.
+    pub load_models: Vec<String>,
+    /// Whether clients may register models, and unregister them.
+    pub model_api: bool,
+    /// The file of tokens that clients have to send; `None` if they need not.
+    pub key_file: Option<PathBuf>,
+}
+
+/// What is served on one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Services {
+    /// Everything but the management of models in TorchServe's way.
+    #[default]
+    Main,
+    /// That too.
+    MainAndManagement,
+    /// TorchServe's predictions.
+    Inference,
+    /// TorchServe's management of models.
+    Management,
+}
+
+impl Services {
+    /// Whether models are managed there in TorchServe's way.
+    pub fn manages(self) -> bool {
+        matches!(self, Services::MainAndManagement | Services::Management)
+    }
 }
 
 /// Who may have tensors in shared memory.
@@ -149,6 +192,7 @@ impl Default for Config {
             raw_format: None,
             pipelines: Names::default(),
             models: Models::default(),
+            torchserve: None,
             applications: BTreeMap::new(),
             name: "frameserve".into(),
             shared_memory: SharedMemory::default(),
@@ -165,7 +209,39 @@ impl Default for Config {
     }
 }
 
+impl Default for TorchServe {
+    fn default() -> Self {
+        TorchServe {
+            inference: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            management: SocketAddr::from(([127, 0, 0, 1], 7071)),
+            model_store: None,
+            allowed_urls: Vec::new(),
+            load_models: Vec::new(),
+            model_api: false,
+            key_file: Some("key_file.json".into()),
+        }
+    }
+}
+
 impl Config {
+    /// All addresses to listen on, and what is served there.
+    pub fn listeners(&self) -> Vec<(Address, Services)> {
+        let Some(TorchServe { inference, management, .. }) = self.torchserve else {
+            return self.listen.iter().map(|address| (address.clone(), Services::Main)).collect();
+        };
+        // Port 0 is another one each time.
+        let is_main =
+            |address: SocketAddr| address.port() != 0 && self.listen.contains(&Address::Tcp(address));
+        let managed = is_main(management).then_some(Address::Tcp(management));
+        let main = self.listen.iter().map(|address| match address {
+            address if managed.as_ref() == Some(address) => (address.clone(), Services::MainAndManagement),
+            address => (address.clone(), Services::Main),
+        });
+        let others = [(inference, Services::Inference), (management, Services::Management)];
+        let others = others.into_iter().filter(|(address, _)| !is_main(*address));
+        main.chain(others.map(|(address, services)| (Address::Tcp(address), services))).collect()
+    }
+
     /// Checks every value against its range, and those that depend on each other.
     pub fn validate(self) -> Result<Self, Error> {
         let limits = &self.limits;
@@ -196,6 +272,9 @@ impl Config {
             let range = "at least one address is needed".into();
             return Err(Error::Range { what: "--listen", value: "nothing".into(), range });
         }
+        if let Some(torchserve) = &self.torchserve {
+            torchserve.check()?;
+        }
         if self.tls.is_some() && self.listen.iter().all(|address| address.path().is_some()) {
             return Err(Error::Incomplete("--tls-cert goes with a TCP address, and --listen has none"));
         }
@@ -220,6 +299,25 @@ impl Config {
             crate::pipeline::Pipeline::new(named.stages.clone(), limits, &NoModels)?;
         }
         Ok(self)
+    }
+}
+
+impl TorchServe {
+    fn check(&self) -> Result<(), Error> {
+        for text in &self.allowed_urls {
+            expression(text)?;
+        }
+        if self.model_store.is_none() && !self.load_models.is_empty() {
+            return Err(Error::Incomplete(
+                "--torchserve-load-models goes with --torchserve-model-store only",
+            ));
+        }
+        if self.inference == self.management && self.inference.port() != 0 {
+            let value = self.management.to_string();
+            let range = "predictions are served there: it has to be another address".into();
+            return Err(Error::Range { what: "--torchserve-management-address", value, range });
+        }
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::config::{Config, Transport};
+use crate::config::{Config, Services, Transport};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::grpc::image_test::ImageTestService;
@@ -30,6 +31,7 @@ use crate::grpc::kserve::{KserveService, Levels, Uncopied};
 use crate::grpc::layer::{Calls, Streams};
 use crate::grpc::mindspore::MindSporeService;
 use crate::grpc::ray::RayService;
+use crate::grpc::torchserve::{self, TorchServe};
 use crate::proto;
 use crate::proto::image_test_server::ImageTestServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
@@ -48,6 +50,16 @@ pub struct Server {
     call_timeout: Option<Duration>,
     mounted: Vec<mount::Mount>,
     routes: Routes,
+    torchserve: Option<TorchServe>,
+}
+
+/// A socket that listens, and what is served there.
+#[derive(Debug)]
+pub struct Listening {
+    /// The socket.
+    pub socket: Listener,
+    /// What is served there.
+    pub services: Services,
 }
 
 /// How serving ended.
@@ -85,6 +97,10 @@ type Ray = RayServeApiServiceServer<RayService>;
 /// come to them.
 const WITH_MODELS: [&str; 4] = ["", Kserve::NAME, MindSpore::NAME, Ray::NAME];
 
+/// Theirs is that of the models too, where they are served.
+const OF_TORCHSERVE: [&str; 3] =
+    [torchserve::Inference::NAME, torchserve::OpenInference::NAME, torchserve::Management::NAME];
+
 /// Whose health can be asked for besides: streams of frames need no model.
 const WITHOUT_MODELS: [&str; 1] = [ImageTest::NAME];
 
@@ -119,6 +135,8 @@ impl Server {
             streams.add(services)?;
         }
         let calls = Calls::new(engine.limits(), streams);
+        let torchserve = engine.config().torchserve.clone();
+        let torchserve = torchserve.map(|terms| TorchServe::new(Arc::clone(&engine), terms)).transpose()?;
         Ok(Server {
             engine,
             calls,
@@ -126,6 +144,7 @@ impl Server {
             call_timeout: None,
             mounted: Vec::new(),
             routes: Routes::default(),
+            torchserve,
         })
     }
 
@@ -149,33 +168,34 @@ impl Server {
     /// then no new connections and streams are taken, the frames that were read are answered, and this returns when all
     /// streams and requests have ended, at the latest after the configured time. Until then clients that are connected
     /// are told so if they ask how the server is. What is open at the end ends with the runtime.
-    pub async fn serve<L: Into<Listener>>(
+    pub async fn serve<L: Into<Listening>>(
         self,
         listeners: Vec<L>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Ended, ServeError> {
         let config = self.engine.config();
+        let _key_file = self.torchserve.as_ref().and_then(TorchServe::key_file);
         let mounted = self.mounted.iter().map(|mount| mount.name);
-        let with_models: Vec<&str> = WITH_MODELS.into_iter().chain(mounted).collect();
+        let torchserve = self.torchserve.iter().flat_map(|_| OF_TORCHSERVE);
+        let with_models: Vec<&str> = WITH_MODELS.into_iter().chain(torchserve).chain(mounted).collect();
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, &with_models, ServingStatus::NotServing).await;
         set_health(&health, &WITHOUT_MODELS, ServingStatus::Serving).await;
-        let routes = (self.routes.clone())
-            .add_service(self.image_test())
-            .add_service(Uncopied(self.kserve()))
-            .add_service(self.mindspore())
-            .add_service(self.ray())
+        let common = Routes::default()
             .add_service(health_service.max_decoding_message_size(NAME_BYTES))
             .add_service(self.reflection().build_v1()?.max_decoding_message_size(NAME_BYTES))
             .add_service(self.reflection().build_v1alpha()?.max_decoding_message_size(NAME_BYTES));
         let drain = self.engine.drain().clone();
         let farewell = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(config.transport.max_connections));
-        let serving = listeners.into_iter().map(|listener| {
-            let mut builder = transport(&config.transport).layer(self.calls.clone());
-            let router = builder.add_routes(routes.clone());
+        let serving = listeners.into_iter().map(|listening| {
+            let Listening { socket, services } = listening.into();
+            // Tokens are renewed over plain HTTP.
+            let mut builder =
+                transport(&config.transport).accept_http1(services.manages()).layer(self.calls.clone());
+            let router = builder.add_routes(self.routes(common.clone(), services));
             // While it drains no connections are taken, and those that there are stay.
-            let accepted = connections(listener.into(), Arc::clone(&permits));
+            let accepted = connections(socket, Arc::clone(&permits));
             let accepted = accepted.take_until(drain.clone().cancelled_owned()).chain(stream::pending());
             router.serve_with_incoming_shutdown(accepted, farewell.clone().cancelled_owned())
         });
@@ -183,6 +203,9 @@ impl Server {
         // Healthy is who can answer for the models too that are to be there from the start.
         let mut models = std::pin::pin!(async {
             Arc::clone(self.engine.models()).open().await;
+            if let Some(torchserve) = &self.torchserve {
+                torchserve.load().await;
+            }
             set_health(&health, &with_models, ServingStatus::Serving).await;
             Arc::clone(self.engine.models()).watch().await
         });
@@ -224,9 +247,39 @@ impl Server {
         }
     }
 
+    /// What is served on one address, besides what is common to all.
+    fn routes(&self, common: Routes, services: Services) -> Routes {
+        let routes = match services {
+            Services::Main | Services::MainAndManagement => {
+                let mounted = self.routes.clone().into_axum_router();
+                Routes::from(mounted.merge(common.into_axum_router()))
+                    .add_service(self.image_test())
+                    .add_service(Uncopied(self.kserve()))
+                    .add_service(self.mindspore())
+                    .add_service(self.ray())
+            }
+            Services::Inference | Services::Management => common,
+        };
+        let Some(torchserve) = &self.torchserve else { return routes };
+        let routes = match services {
+            Services::Management => routes,
+            _ => routes.add_service(torchserve.inference()).add_service(torchserve.open_inference()),
+        };
+        match (services.manages(), torchserve.renewal()) {
+            (true, Some(renewal)) => {
+                let routes = routes.add_service(torchserve.management());
+                Routes::from(routes.into_axum_router().route_service(torchserve::RENEWAL_PATH, renewal))
+            }
+            (true, None) => routes.add_service(torchserve.management()),
+            (false, _) => routes,
+        }
+    }
+
     fn image_test(&self) -> ImageTest {
         let mounted = self.mounted.iter().map(|mount| mount.name);
-        let services = SERVICES.into_iter().chain(mounted).map(String::from);
+        // The management is perhaps elsewhere.
+        let torchserve = self.torchserve.iter().flat_map(|_| OF_TORCHSERVE.into_iter().take(2));
+        let services = SERVICES.into_iter().chain(torchserve).chain(mounted).map(String::from);
         let service = ImageTestService::new(Arc::clone(&self.engine), services);
         ImageTestServer::new(service)
             .max_decoding_message_size(self.engine.limits().max_message_bytes)
@@ -260,6 +313,24 @@ impl Server {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
         let theirs = self.mounted.iter().map(|mount| mount.descriptors);
         theirs.fold(ours, tonic_reflection::server::Builder::register_encoded_file_descriptor_set)
+    }
+}
+
+impl From<Listener> for Listening {
+    fn from(socket: Listener) -> Self {
+        Listening { socket, services: Services::Main }
+    }
+}
+
+impl From<TcpListener> for Listening {
+    fn from(socket: TcpListener) -> Self {
+        Listener::from(socket).into()
+    }
+}
+
+impl From<UnixListener> for Listening {
+    fn from(socket: UnixListener) -> Self {
+        Listener::from(socket).into()
     }
 }
 

@@ -86,7 +86,11 @@ impl Served {
 
     /// What kind of model it is, in the words of its configuration.
     pub fn platform(&self) -> &str {
-        match self.config() {
+        let config = match self {
+            Served::Model(version) => &version.settings().config,
+            Served::Pipeline(piped) => piped.config(),
+        };
+        match config {
             ModelConfig { platform, backend, .. } if platform.is_empty() => backend,
             ModelConfig { platform, .. } => platform,
         }
@@ -100,11 +104,11 @@ impl Served {
         }
     }
 
-    /// Its whole configuration.
-    pub fn config(&self) -> &ModelConfig {
+    /// Its whole configuration, as it is now.
+    pub fn config(&self) -> ModelConfig {
         match self {
             Served::Model(version) => version.config(),
-            Served::Pipeline(piped) => piped.config(),
+            Served::Pipeline(piped) => piped.config().clone(),
         }
     }
 

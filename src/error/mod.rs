@@ -232,6 +232,17 @@ pub enum Error {
         /// The version.
         version: u64,
     },
+    /// A version that is there already.
+    #[error("Model version {version} is already registered for model {model}")]
+    AlreadyRegistered {
+        /// The model.
+        model: String,
+        /// The version, as its archive has it.
+        version: String,
+    },
+    /// The version that answers where none is asked for can't go while there are others.
+    #[error("Cannot remove default version for model {0}")]
+    DefaultVersion(String),
     /// A client wants to load or unload a model where that is not up to clients.
     #[error(
         "explicit model load / unload is not allowed if polling is enabled; it is with --model-control explicit"
@@ -329,7 +340,7 @@ impl Error {
                 Kind::TooLarge
             }
             Error::Unknown { .. } | Error::ModelUnknown(_) | Error::ApplicationUnknown(_) => Kind::Unknown,
-            Error::State(_) => Kind::State,
+            Error::State(_) | Error::AlreadyRegistered { .. } | Error::DefaultVersion(_) => Kind::State,
             Error::Load(_) | Error::Model(_) | Error::NotPut(_) => Kind::Failed,
             Error::Overloaded { .. } => Kind::Overloaded,
             Error::Draining(_)

@@ -178,6 +178,11 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
         &self.policy
     }
 
+    /// From now on so many threads take batches.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.policy.threads = threads;
+    }
+
     /// Whether one more request that asks for this priority can wait.
     pub fn make_room(&mut self, level: u32) -> Result<(), Full> {
         let level = self.policy.level(level);

@@ -1,5 +1,6 @@
 //! Where requests wait for the threads of a model, and those who sent them for their answers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -26,6 +27,10 @@ struct State<I, O, K> {
     /// works with.
     idle: Vec<Thread>,
 }
+
+/// Tells one thread that it is to take no further batch.
+#[derive(Debug, Default)]
+pub struct Dismissal(AtomicBool);
 
 /// A request that is in the line, or was. Whoever empties it decides what becomes of it.
 struct Slot<I, O>(Mutex<Option<Held<I, O>>>);
@@ -154,11 +159,18 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
     }
 
     /// Waits until there is work, and takes what is to be worked on together. `None` once the line is closed and
-    /// everything in it was taken.
-    pub fn next(&self) -> Option<Vec<Job<I, O>>> {
+    /// everything in it was taken; or if the thread was dismissed, since others are there to go on.
+    pub fn next(&self, dismissal: &Dismissal) -> Option<Vec<Job<I, O>>> {
         let mut state = self.state();
         loop {
             let closed = state.closed.is_some();
+            if !closed && dismissal.0.load(Ordering::Relaxed) {
+                // What woke this thread may have been meant for any of them.
+                let idle = if state.queue.is_empty() { None } else { state.idle.pop() };
+                drop(state);
+                idle.iter().for_each(Thread::unpark);
+                return None;
+            }
             let next = state.queue.next(Instant::now(), closed);
             (0..state.queue.take_freed()).for_each(|_| self.left.notify_one());
             for slot in next.expired {
@@ -188,6 +200,23 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.state().queue.waiting()
+    }
+
+    /// Sends a thread away once it has done what it works on.
+    pub fn dismiss(&self, dismissal: &Dismissal) {
+        let mut state = self.state();
+        dismissal.0.store(true, Ordering::Relaxed);
+        // It may be any of them; the others wait again.
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        idle.iter().for_each(Thread::unpark);
+    }
+
+    /// Takes requests, also after it was closed, for so many threads to work on.
+    pub fn open(&self, threads: usize) {
+        let mut state = self.state();
+        state.queue.set_threads(threads);
+        state.closed = None;
     }
 
     /// Takes no more requests, and answers them with this error. What waits is still worked on.
@@ -308,7 +337,7 @@ mod tests {
     async fn each_gets_its_own_answer() {
         let line = Numbers::new(Policy::eager(4), Courier::default());
         let answers: Vec<_> = (1..=3).map(|input| line.send(request(input)).unwrap()).collect();
-        for job in line.next().unwrap() {
+        for job in line.next(&Dismissal::default()).unwrap() {
             let double = job.input * 2;
             job.answer(Ok(double));
         }
@@ -324,7 +353,7 @@ mod tests {
             .map(|number| {
                 let worker = Arc::clone(&line);
                 let thread = thread::spawn(move || {
-                    while let Some(jobs) = worker.next() {
+                    while let Some(jobs) = worker.next(&Dismissal::default()) {
                         jobs.into_iter().for_each(|job| job.answer(Ok(number)));
                     }
                 });
@@ -349,7 +378,7 @@ mod tests {
         let line = Numbers::new(Policy::eager(4), Courier::default());
         let (gone, stays) = (line.send(request(1)).unwrap(), line.send(request(2)).unwrap());
         drop(gone);
-        let jobs = line.next().unwrap();
+        let jobs = line.next(&Dismissal::default()).unwrap();
         assert_eq!(inputs(&jobs), [2]);
         drop(jobs);
         assert!(matches!(stays.wait().await, Err(Error::Internal(_))));
@@ -363,7 +392,7 @@ mod tests {
         assert_eq!(waiting.wait().await, Err(Error::QueueTimeout));
         let deadline = Some(Instant::now() + Duration::from_millis(5));
         let taken = line.send(Request { deadline, ..request(2) }).unwrap();
-        let job = line.next().unwrap().remove(0);
+        let job = line.next(&Dismissal::default()).unwrap().remove(0);
         let answered = async {
             tokio::time::advance(Duration::from_secs(1)).await;
             job.answer(Ok(7));
@@ -388,13 +417,13 @@ mod tests {
         assert!(
             futures_util::poll!(&mut second).is_pending() && futures_util::poll!(&mut third).is_pending()
         );
-        assert_eq!(inputs(&line.next().unwrap()), [1]);
+        assert_eq!(inputs(&line.next(&Dismissal::default()).unwrap()), [1]);
         let second = second.await.unwrap();
         assert!(futures_util::poll!(&mut third).is_pending());
         // One that is given up leaves its place, too.
         drop(second);
         let third = third.await.unwrap();
-        assert_eq!(inputs(&line.next().unwrap()), [3]);
+        assert_eq!(inputs(&line.next(&Dismissal::default()).unwrap()), [3]);
         drop((first, third));
     }
 
@@ -408,10 +437,10 @@ mod tests {
             assert!(
                 futures_util::poll!(&mut gone).is_pending() && futures_util::poll!(&mut last).is_pending()
             );
-            line.next().unwrap();
+            line.next(&Dismissal::default()).unwrap();
         }
         let _last = last.await.unwrap();
-        assert_eq!(inputs(&line.next().unwrap()), [3]);
+        assert_eq!(inputs(&line.next(&Dismissal::default()).unwrap()), [3]);
     }
 
     #[tokio::test]
@@ -427,18 +456,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_thread_that_is_dismissed_leaves_the_work_to_others_if_there_are_any() {
+        let line = Numbers::new(Policy::eager(1), Courier::default());
+        let (dismissal, _waiting) = (Dismissal::default(), line.send(request(1)).unwrap());
+        line.dismiss(&dismissal);
+        assert!(line.next(&dismissal).is_none());
+        line.close(Error::Cancelled);
+        assert_eq!(inputs(&line.next(&dismissal).unwrap()), [1]);
+        assert!(line.next(&dismissal).is_none());
+        line.open(1);
+        let _waiting = line.send(request(2)).unwrap();
+        assert!(line.next(&dismissal).is_none());
+        assert_eq!(inputs(&line.next(&Dismissal::default()).unwrap()), [2]);
+    }
+
+    #[tokio::test]
     async fn a_closed_line_is_worked_off_and_a_failed_one_is_not() {
         let line = Numbers::new(Policy::eager(1), Courier::default());
         let waiting = line.send(request(1)).unwrap();
         line.close(Error::Cancelled);
         assert_eq!(line.send(request(2)).err(), Some(Error::Cancelled));
-        assert_eq!(inputs(&line.next().unwrap()), [1]);
-        assert!(line.next().is_none());
+        assert_eq!(inputs(&line.next(&Dismissal::default()).unwrap()), [1]);
+        assert!(line.next(&Dismissal::default()).is_none());
         drop(waiting);
         let line = Numbers::new(Policy::eager(1), Courier::default());
         let waiting = line.send(request(1)).unwrap();
         line.fail(Error::Cancelled);
-        assert!(line.next().is_none());
+        assert!(line.next(&Dismissal::default()).is_none());
         assert_eq!(waiting.wait().await, Err(Error::Cancelled));
     }
 }

@@ -8,3 +8,4 @@ pub mod mounted;
 pub mod peer;
 pub mod ray;
 pub mod status;
+pub mod torchserve;

@@ -73,6 +73,8 @@ pub struct Names {
     pub inputs: Vec<String>,
     /// How many outputs there are; 0 where that is not known.
     pub outputs: usize,
+    /// Whether the first input is a list of tensors.
+    pub takes_list: bool,
 }
 
 /// Backends by the name that a model's configuration calls them by.

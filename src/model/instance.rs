@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 
 use super::backend::{Inputs, Model, Opened, Outputs, Pixels};
-use super::device::Device;
-use super::repository::Upload;
 use super::settings::Settings;
+use super::staff::Contract;
 use super::statistics::{Compute, Statistics};
 use crate::error::Error;
 use crate::exec::line::{Job, Line};
@@ -65,8 +64,7 @@ pub struct Done {
 /// Opens the version again, as it lies on disk.
 pub(super) type Open = dyn Fn() -> Result<Arc<dyn Opened>, Error> + Send + Sync;
 
-/// Everything that an instance needs. Those of one version share all but the device.
-#[derive(Clone)]
+/// Everything that an instance needs. Those of one version share all but its contract.
 pub(super) struct Instance {
     pub settings: Arc<Settings>,
     pub opened: Arc<dyn Opened>,
@@ -74,9 +72,7 @@ pub(super) struct Instance {
     pub requests: Arc<Requests>,
     pub condition: Arc<Condition>,
     pub statistics: Arc<Statistics>,
-    pub device: Device,
-    /// What it is made anew from, where a client brought it.
-    pub _upload: Option<Arc<Upload>>,
+    pub contract: Contract,
 }
 
 /// How a version fares.
@@ -117,6 +113,11 @@ impl Condition {
         goes_on
     }
 
+    /// Nothing is held against what is made of it from now on.
+    pub fn forgive(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Fared::default();
+    }
+
     fn failed(&self, why: &Error) {
         let mut fared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         fared.panics = FORGIVEN + 1;
@@ -127,7 +128,7 @@ impl Condition {
 impl Instance {
     /// Loads the model and warms it up. This is what a version waits for before it is ready.
     pub fn make(&self) -> Result<Box<dyn Model>, Error> {
-        let made = catch_unwind(AssertUnwindSafe(|| self.opened.instance(self.device)));
+        let made = catch_unwind(AssertUnwindSafe(|| self.opened.instance(self.contract.device())));
         let mut model =
             made.map_err(|panic| Error::Load(format!("loading it panicked: {}", panic_text(&*panic))))??;
         for warmup in &self.settings.warmup {
@@ -152,9 +153,9 @@ impl Instance {
         self.make()
     }
 
-    /// Works until the line is closed.
+    /// Works until the line is closed, or it is sent away.
     pub fn work(mut self, mut model: Box<dyn Model>) {
-        while let Some(jobs) = self.requests.next() {
+        while let Some(jobs) = self.requests.next(self.contract.dismissal()) {
             let Err(why) = self.run(&mut *model, jobs) else { continue };
             let made = if self.condition.panicked(&why) { self.make_anew() } else { Err(Error::Model(why)) };
             match made {

@@ -1,5 +1,6 @@
 //! Models: what one is, where it lies on disk, and which are loaded.
 
+pub mod archive;
 pub mod backend;
 pub mod check;
 pub mod config;
@@ -9,11 +10,14 @@ mod instance;
 pub mod pictures;
 mod places;
 mod precision;
+pub mod registered;
 pub mod registry;
 pub mod repository;
 pub mod settings;
 pub mod signature;
+pub mod staff;
 pub mod statistics;
+pub mod store;
 #[cfg(feature = "torch")]
 pub mod torch;
 pub mod version;

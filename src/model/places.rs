@@ -12,7 +12,7 @@ const GPU_INSTANCES: usize = 2;
 
 impl Means {
     /// A device for each instance of a model.
-    pub(super) fn places(&self, settings: &Settings) -> Result<Vec<Device>, Error> {
+    pub fn places(&self, settings: &Settings) -> Result<Vec<Device>, Error> {
         let unsaid = [Instances { count: 0, place: Place::Auto }];
         let groups = if settings.instances.is_empty() { &unsaid[..] } else { &settings.instances };
         let mut places = Vec::new();

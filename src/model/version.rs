@@ -1,42 +1,37 @@
 //! A version of a model that is loaded: its threads, and the line that its requests wait in.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
-use std::thread::Builder;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backends, Opened, Pixels};
+use super::backend::{Backends, Pixels};
 use super::check::Check;
 use super::device::Device;
-use super::instance::{Condition, Instance, Kind, Open, Requests};
 pub use super::instance::{Done, Work};
-use super::pictures::Converts;
+use super::instance::{Kind, Open};
+use super::registered::Registered;
 use super::repository::Upload;
 use super::settings::Settings;
 use super::signature::Signature;
+use super::staff::{Member, Staff, Wanted};
 use super::statistics::Statistics;
 use crate::error::Error;
-use crate::exec::batch::Policy;
 use crate::exec::courier::Courier;
-use crate::exec::line::{Line, Request};
+use crate::exec::line::Request;
 use crate::limits::WhenFull;
 use crate::proto::inference::ModelConfig;
 use crate::tensor::Kept;
 
-/// A version that is loaded and warm. When nobody has it any more its threads finish what waits, and end.
+/// A version with its instances, all of them loaded and warm. When nobody has it any more its threads finish what
+/// waits, and end.
 pub struct Version {
     settings: Arc<Settings>,
     number: u64,
-    requests: Arc<Requests>,
-    condition: Arc<Condition>,
-    statistics: Arc<Statistics>,
-    instances: Vec<Device>,
-    /// What of a request may be.
-    pixels: Pixels,
+    staff: Staff,
     /// What clients see: the model's signature, and the outputs that are made of its own.
     listed: Signature,
-    /// The model's configuration, with what is true of this version.
-    config: ModelConfig,
+    origin: Origin,
 }
 
 /// How a request wants to be treated.
@@ -61,8 +56,19 @@ pub struct Stored<'a> {
     pub number: u64,
     /// Its own folder: `REPOSITORY/NAME/NUMBER`.
     pub folder: &'a Path,
-    /// What keeps that folder, where a client brought it.
-    pub upload: Option<Arc<Upload>>,
+    /// How it came there.
+    pub origin: Origin,
+}
+
+/// How a version came to lie where it lies. Where a client brought it, this keeps its folder.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// It is of the repository.
+    Repository,
+    /// It came with the request to load its model.
+    Upload(Arc<Upload>),
+    /// It was registered, beside others of the same model.
+    Registered(Arc<Registered>),
 }
 
 /// What a server gives its models to be loaded with.
@@ -85,62 +91,39 @@ pub struct Means {
 impl Version {
     /// Loads and warms up all instances, each on its own thread, and returns when they are ready.
     pub fn load(settings: Arc<Settings>, stored: Stored<'_>, means: &Means) -> Result<Self, Error> {
-        let Stored { number, folder, upload } = stored;
+        let version = Self::idle(settings, stored, means)?;
+        // Where one of them can't be made, dropping the version ends the others.
+        version.staff.hire(&means.places(&version.settings)?)?;
+        Ok(version)
+    }
+
+    /// A version without an instance, which answers nothing until it has some.
+    pub fn idle(settings: Arc<Settings>, stored: Stored<'_>, means: &Means) -> Result<Self, Error> {
+        let Stored { number, folder, origin } = stored;
         let backend = means.backends.find(&settings.backend).ok_or_else(|| {
             let known = means.backends.names().collect::<Vec<_>>().join(", ");
             Error::Load(format!("backend `{}` is not one of {known}", settings.backend))
         })?;
-        let instances = means.places(&settings)?;
         let open: Arc<Open> = {
             let (backend, settings, folder) = (Arc::clone(backend), Arc::clone(&settings), folder.to_owned());
-            Arc::new(move || Ok(Arc::from(backend.open(&settings, &folder)?)))
+            // Threads may make the model anew when the version is gone already.
+            let kept = origin.clone();
+            Arc::new(move || {
+                let _kept = &kept;
+                Ok(Arc::from(backend.open(&settings, &folder)?))
+            })
         };
-        let opened = open()?;
-        let statistics = Arc::new(Statistics::default());
-        let batching = Policy { threads: instances.len(), ..settings.batching.clone() };
-        let like = Instance {
-            requests: Arc::new(Line::new(batching, means.courier.clone())),
-            condition: Arc::default(),
-            statistics: Arc::clone(&statistics),
-            open,
-            opened,
-            settings: Arc::clone(&settings),
-            device: Device::Cpu,
-            _upload: upload,
-        };
-        let version = Version {
-            number,
-            requests: Arc::clone(&like.requests),
-            condition: Arc::clone(&like.condition),
-            statistics,
-            instances: instances.clone(),
-            pixels: pixels(&settings, &instances, &*like.opened),
-            listed: settings.listed(),
-            config: settings.listed_config(&instances),
-            settings,
-        };
-        // Where one of them can't be made, dropping the version ends the others.
-        let (ready, made) = mpsc::channel();
-        for (index, &device) in instances.iter().enumerate() {
-            let (instance, ready) = (Instance { device, ..like.clone() }, ready.clone());
-            let thread = Builder::new().name(format!("{}-{index}", version.settings.name));
-            let started = thread.spawn(move || match instance.make() {
-                Ok(model) => {
-                    let _gone = ready.send(Ok(()));
-                    instance.work(model);
-                }
-                Err(error) => {
-                    let _gone = ready.send(Err(error));
-                }
-            });
-            started.map_err(|error| Error::Load(format!("no thread can be started for it: {error}")))?;
-        }
-        drop(ready);
-        for _ in &instances {
-            // All report, unless one of them could not even do that.
-            made.recv().map_err(|_| Error::Load("an instance ended while it was made".into()))??;
-        }
-        Ok(version)
+        let staff = Staff::new(Arc::clone(&settings), number, open, means.courier.clone());
+        Ok(Version { number, staff, listed: settings.listed(), origin, settings })
+    }
+
+    /// Changes how many instances there are, while they work: at least and at most so many. Returns when new ones are
+    /// ready. Those that go finish what they work on. Where none is left, what waits is worked off first.
+    pub fn scale(&self, wanted: RangeInclusive<usize>, means: &Means) -> Result<(), Error> {
+        let mut devices = means.places(&self.settings)?;
+        devices.sort_unstable();
+        devices.dedup();
+        self.staff.change(wanted, &devices)
     }
 
     /// Runs a request that was checked, together with others that wait.
@@ -151,7 +134,7 @@ impl Version {
         let Treatment { priority, timeout, deadline, stream, when_full } = treatment;
         let (rows, input) = (work.rows, work);
         let request = Request { input, rows, kind, level: priority, timeout, deadline, stream };
-        self.requests.enter(request, when_full).await?.wait().await
+        self.staff.requests.enter(request, when_full).await?.wait().await
     }
 
     /// Its model's settings.
@@ -169,34 +152,52 @@ impl Version {
         &self.listed
     }
 
-    /// Its configuration, as clients see it.
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
+    /// Its configuration, as clients see it, with what is true of this version now.
+    pub fn config(&self) -> ModelConfig {
+        self.settings.listed_config(&self.instances())
     }
 
     /// What it did so far.
     pub fn statistics(&self) -> &Statistics {
-        &self.statistics
+        &self.staff.statistics
     }
 
     /// How many requests wait for it.
     pub fn waiting(&self) -> usize {
-        self.requests.waiting()
+        self.staff.requests.waiting()
     }
 
     /// Where its instances run.
-    pub fn instances(&self) -> &[Device] {
-        &self.instances
+    pub fn instances(&self) -> Vec<Device> {
+        self.staff.instances()
+    }
+
+    /// All its instances, also those that are leaving.
+    pub fn members(&self) -> Vec<Member> {
+        self.staff.members()
+    }
+
+    /// How many instances it should have.
+    pub fn wanted(&self) -> Wanted {
+        self.staff.wanted()
+    }
+
+    /// Where it came from, if it was registered.
+    pub fn registered(&self) -> Option<&Arc<Registered>> {
+        match &self.origin {
+            Origin::Registered(registered) => Some(registered),
+            Origin::Repository | Origin::Upload(_) => None,
+        }
     }
 
     /// Whether its threads themselves are what computes.
     pub fn is_on_cpu(&self) -> bool {
-        self.instances.iter().all(|device| *device == Device::Cpu)
+        self.instances().iter().all(|device| *device == Device::Cpu)
     }
 
     /// What of a request it takes and gives as pixels, and not as tensors.
     pub fn pixels(&self) -> Pixels {
-        self.pixels
+        self.staff.pixels()
     }
 
     /// What requests for it are checked against.
@@ -207,9 +208,12 @@ impl Version {
 
     /// What is to be said of it; `Err` once it can't be used any more.
     pub fn condition(&self) -> Result<String, String> {
-        match self.condition.note() {
-            (note, false) => Ok(note),
+        match self.staff.condition.note() {
             (note, true) => Err(note),
+            (_, false) if self.staff.instances().is_empty() => {
+                Err("it has no instance: it has to be scaled up first".into())
+            }
+            (note, false) => Ok(note),
         }
     }
 }
@@ -217,7 +221,7 @@ impl Version {
 impl Drop for Version {
     fn drop(&mut self) {
         let (model, version) = (self.settings.name.clone(), self.number);
-        self.requests.close(Error::ModelNotReady { model, version });
+        self.staff.requests.close(Error::ModelNotReady { model, version });
     }
 }
 
@@ -225,31 +229,6 @@ impl std::fmt::Debug for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Version({} {})", self.settings.name, self.number)
     }
-}
-
-/// What is to be pixels: all that can be, where the configuration says so, or says nothing and all instances are on
-/// GPUs. To those, fewer bytes go this way, and they convert faster than a processor does.
-fn pixels(settings: &Settings, instances: &[Device], opened: &dyn Opened) -> Pixels {
-    let Some(pictures) = &settings.pictures else { return Pixels::default() };
-    let on_gpus = instances.iter().all(|device| matches!(device, Device::Cuda(_)));
-    let usual = if on_gpus { Converts::Device } else { Converts::Host };
-    if pictures.converts.unwrap_or(usual) == Converts::Host {
-        return Pixels::default();
-    }
-    if !opened.takes_pixels() {
-        if pictures.converts.is_some() {
-            let (model, backend) = (&settings.name, &settings.backend);
-            tracing::warn!(
-                model,
-                "not used: frameserve.convert `device`: backend `{backend}` takes tensors only"
-            );
-        }
-        return Pixels::default();
-    }
-    // What has another shape inside of the model is no picture there.
-    let as_it_is = |output: usize| settings.signature.outputs[output].reshape.is_none();
-    let output = pictures.picture_output().is_some_and(|picture| as_it_is(picture.output));
-    Pixels { input: true, output }
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use frameserve::config::{Address, Config};
+use frameserve::config::{Address, Config, Services};
 use frameserve::engine::Engine;
 use frameserve::grpc::layer::Calls;
 use frameserve::proto::image_test_client::ImageTestClient;
 use frameserve::proto::{Encoding, MsgReply, MsgRequest, ReplyFormat, StreamConfig};
-use frameserve::server::{Ended, Listener, ServeError, Server};
+use frameserve::server::{Ended, Listener, Listening, ServeError, Server};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -53,7 +53,11 @@ impl TestServer {
         let calls = server.calls().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        let serving = tokio::spawn(server.serve(listeners, stopped));
+        // Everything that it serves, on the same address.
+        let torchserve = engine.config().torchserve.is_some();
+        let services = if torchserve { Services::MainAndManagement } else { Services::Main };
+        let listening = listeners.into_iter().map(|socket| Listening { socket, services }).collect();
+        let serving = tokio::spawn(server.serve::<Listening>(listening, stopped));
         TestServer { address, engine, calls, stop, serving }
     }
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop, and says where")]
 
 mod applications;
+#[cfg(feature = "torch")]
+mod archives;
 mod batching;
 mod bounds;
 mod certificates;
@@ -16,6 +18,7 @@ mod convert;
 mod convert_served;
 mod documents;
 mod gate;
+mod handlers;
 mod harness;
 mod kserve;
 mod layering;
@@ -42,6 +45,8 @@ mod programs_looking;
 mod programs_mindspore;
 #[cfg(feature = "torch")]
 mod programs_torch;
+#[cfg(feature = "torch")]
+mod programs_torchserve;
 mod puppet;
 mod ray;
 mod services;
@@ -52,6 +57,9 @@ mod stream;
 mod tls;
 #[cfg(feature = "torch")]
 mod torch;
+mod torchserve;
+mod torchserve_models;
+mod torchserve_store;
 mod tracks;
 mod trouble;
 mod unary;

@@ -13,6 +13,9 @@ pub const SERVER: &str = env!("CARGO_BIN_EXE_frameserve-server");
 pub struct Program {
     pub child: Child,
     pub address: String,
+    /// Where else it listens, in the order in which it says so.
+    #[cfg_attr(not(feature = "torch"), expect(dead_code, reason = "only models that are real need them"))]
+    pub others: Vec<String>,
 }
 
 /// A Python with its packages, in `.deps`.
@@ -52,11 +55,17 @@ impl Program {
     /// A program that listens as the server's does, and was told where.
     pub fn of(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("it said `{line}`"));
-        Program { address: address.into(), child }
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut address = || {
+            let mut line = String::new();
+            said.read_line(&mut line).unwrap();
+            let listening =
+                line.strip_prefix("listening on ").and_then(|rest| rest.split_whitespace().next());
+            listening.unwrap_or_else(|| panic!("it said `{line}`")).to_owned()
+        };
+        let others = if command.get_args().any(|flag| flag == "--torchserve") { 2 } else { 0 };
+        let (first, others) = (address(), (0..others).map(|_| address()).collect());
+        Program { address: first, others, child }
     }
 
     pub fn signal(&self, signal: libc::c_int) {

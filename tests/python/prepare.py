@@ -101,6 +101,30 @@ def small_torchvision(picture):
     return normalised(centre(triangles(picture, shorter(picture, 96)), 64))
 
 
+def cubic(picture):
+    """The same with PIL's bicubic filter"""
+    return normalised(centre(filtered(picture, shorter(picture, 256), hump, 2), 224))
+
+
+def boxed(picture):
+    """A detector's letterbox of 640x640, with PIL's bilinear filter"""
+    height, width = picture.shape[:2]
+    factor = min(640 / width, 640 / height)
+    picture = triangles(picture, (round(width * factor), round(height * factor)))
+    box = np.full((640, 640, 3), 114, np.uint8)
+    top, left = (640 - picture.shape[0]) // 2, (640 - picture.shape[1]) // 2
+    box[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return (box[:, :, ::-1].transpose(2, 0, 1) / 255).astype(np.float32)
+
+
+def part(picture):
+    """The middle of a picture as 128x128 bytes in BGR, with PIL's bilinear filter"""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    return triangles(picture[top : top + side, left : left + side], (128, 128))
+
+
 def stretched(picture):
     """Stretched to 300x300, -1 to 1, channels last"""
     picture = cv2.resize(picture, (300, 300), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
@@ -136,18 +160,31 @@ def normalised(picture):
 def triangles(picture, size):
     """PIL's bilinear filter: each pixel is the mean of those below a triangle that spans two pixels of the result,
     first across, then down, rounded to whole values each time."""
-    across = weights(picture.shape[1], size[0])
-    down = weights(picture.shape[0], size[1])
+    return filtered(picture, size, lambda distance: np.maximum(1 - distance, 0), 1)
+
+
+def hump(distance):
+    """PIL's bicubic filter, which spans four pixels."""
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((distance - 5) * distance + 8) * distance * -0.5 + 2
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0))
+
+
+def filtered(picture, size, form, reach):
+    across = weights(picture.shape[1], size[0], form, reach)
+    down = weights(picture.shape[0], size[1], form, reach)
     rows = (across @ picture.astype(np.float64)).round().clip(0, 255)
     return np.tensordot(down, rows, axes=1).round().clip(0, 255).astype(np.uint8)
 
 
-def weights(before, after):
+def weights(before, after, form, reach):
     scale = before / after
-    reach = max(scale, 1.0)
+    wide = max(scale, 1.0)
     middle = (np.arange(after)[:, None] + 0.5) * scale
-    distance = np.abs(np.arange(before)[None, :] + 0.5 - middle) / reach
-    found = np.maximum(1 - distance, 0)
+    places = np.arange(before)[None, :]
+    # Those whose middles are further away do not count at all.
+    first, last = (middle - reach * wide + 0.5).astype(int), (middle + reach * wide + 0.5).astype(int)
+    found = form(np.abs(places + 0.5 - middle) / wide) * ((places >= first) & (places < last))
     return found / found.sum(axis=1, keepdims=True)
 
 
@@ -160,6 +197,10 @@ BITS = 1e-5
 FIT = {"resize": "fit=640x640", "interpolation": "bilinear"}
 SHORT = {"resize": "short=256", "crop": "224x224", **IMAGENET}
 SMALL = {"resize": "short=96", "crop": "64x64", **IMAGENET}
+PIL = {**SHORT, "interpolation": "bilinear-antialias"}
+CUBIC = {**SHORT, "interpolation": "bicubic-antialias"}
+PIL_FIT = {"resize": "fit=640x640", "interpolation": "bilinear-antialias"}
+PIL_FILL = {"resize": "fill=128x128", "interpolation": "bilinear-antialias", "color": "bgr"}
 STRETCH = {"resize": "300x300", "interpolation": "bilinear", "mean": "127.5", "std": "127.5", "scale": "1"}
 FILL = {"resize": "fill=128x128", "color": "bgr"}
 
@@ -183,6 +224,14 @@ CASES = [
     # That is nearer to PIL's triangle, which the models of torchvision are trained with.
     case(torchvision, "wide.png", SHORT, mean=0.75 * STEP, most=20 * STEP),
     case(torchvision, "tall.png", SHORT, mean=0.75 * STEP, most=20 * STEP),
+    # The same filters, first down and then across, so that some pixels are rounded the other way.
+    case(torchvision, "wide.png", PIL, mean=0.1 * STEP, most=1.001 * STEP),
+    case(torchvision, "tall.png", PIL, mean=0.1 * STEP, most=1.001 * STEP),
+    case(torchvision, "wide.jpg", PIL, mean=0.1 * STEP, most=1.001 * STEP),
+    case(torchvision, "tall.jpg", PIL, mean=0.1 * STEP, most=1.001 * STEP),
+    case(cubic, "wide.png", CUBIC, mean=0.1 * STEP, most=2.001 * STEP),
+    case(boxed, "tall.png", PIL_FIT, mean=0.1 / 255, most=1.001 / 255),
+    case(part, "wide.png", PIL_FILL, mean=0.1, most=1),
     # The same, decoded at a part of its size by a filter that is a little sharper than a mean.
     case(torchvision, "wide.jpg", SHORT, mean=0.75 * STEP, most=20 * STEP),
     case(torchvision, "tall.jpg", SHORT, mean=0.75 * STEP, most=20 * STEP),

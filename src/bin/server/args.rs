@@ -1,12 +1,15 @@
 //! The flags, the variables and the file that a server is configured with.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use frameserve::Error;
-use frameserve::config::{Address, Application, Config, Models, SharedMemory, TlsFiles, Transport};
+use frameserve::config::{
+    Address, Application, Config, Models, SharedMemory, TlsFiles, TorchServe, Transport,
+};
 use frameserve::frame::{PixelFormat, Size};
 use frameserve::limits::Limits;
 use frameserve::model::Control;
@@ -32,6 +35,7 @@ use serde::{Deserialize, Serialize};
                   frameserve-server --listen 0.0.0.0:50051 --tls-cert server.crt --tls-key server.key\n  \
                   frameserve-server --listen 127.0.0.1:50051,unix:/run/frameserve.sock\n  \
                   frameserve-server --model-repository models # NAME/config.pbtxt and NAME/1/model.pt for each\n  \
+                  frameserve-server --torchserve --torchserve-model-store store --enable-model-api\n  \
                   frameserve-server --raw-size 1280x720       # for clients that send bare gray pixels\n  \
                   frameserve-server --print-config > frameserve.toml; frameserve-server --config frameserve.toml"
 )]
@@ -96,6 +100,40 @@ pub struct Settings {
     /// word [default: fp32]
     #[arg(long, value_name = "TYPE", env = "FRAMESERVE_PRECISION")]
     precision: Option<String>,
+    /// Serve TorchServe's gRPC services too: predictions on all addresses and on one of their own, and the management
+    /// of models on another
+    #[arg(long, env = "FRAMESERVE_TORCHSERVE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    torchserve: Option<bool>,
+    /// Address for TorchServe's predictions, besides those of --listen [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDRESS", env = "FRAMESERVE_TORCHSERVE_INFERENCE_ADDRESS")]
+    torchserve_inference_address: Option<SocketAddr>,
+    /// Address for TorchServe's management of models; only there, unless it is one of --listen
+    /// [default: 127.0.0.1:7071]
+    #[arg(long, value_name = "ADDRESS", env = "FRAMESERVE_TORCHSERVE_MANAGEMENT_ADDRESS")]
+    torchserve_management_address: Option<SocketAddr>,
+    /// Folder of model archives (.mar) that can be registered by their names
+    #[arg(long, value_name = "FOLDER", env = "FRAMESERVE_TORCHSERVE_MODEL_STORE")]
+    torchserve_model_store: Option<PathBuf>,
+    /// Regular expression of whole URLs (file://, http://, https://) that archives may be fetched from, into the model
+    /// store; can be given several times [default: none]
+    #[arg(long, value_name = "REGEX", env = "FRAMESERVE_TORCHSERVE_ALLOWED_URLS", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    torchserve_allowed_urls: Vec<String>,
+    /// Archive of the model store that is registered at the start: FILE or NAME=FILE, or all; can be given several
+    /// times
+    #[arg(long, value_name = "ARCHIVE", env = "FRAMESERVE_TORCHSERVE_LOAD_MODELS", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    torchserve_load_models: Vec<String>,
+    /// Let clients of TorchServe's management register models, and unregister them
+    #[arg(long, env = "FRAMESERVE_ENABLE_MODEL_API", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    enable_model_api: Option<bool>,
+    /// Let clients of TorchServe's services in without a token
+    #[arg(long, env = "FRAMESERVE_DISABLE_TOKEN_AUTH", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    disable_token_auth: Option<bool>,
+    /// File that the tokens are written to, for its owner alone to read; it is removed at the end
+    /// [default: key_file.json]
+    #[arg(long, value_name = "FILE", env = "FRAMESERVE_TORCHSERVE_KEY_FILE")]
+    torchserve_key_file: Option<PathBuf>,
     /// What the server calls itself towards clients of the inference protocol; some of Triton's insist on triton
     /// [default: frameserve]
     #[arg(long, value_name = "NAME", env = "FRAMESERVE_SERVER_NAME")]
@@ -349,6 +387,7 @@ impl Settings {
             raw_format: self.raw_format.as_deref().map(raw_format).transpose()?,
             pipelines,
             models: self.models()?,
+            torchserve: self.torchserve()?,
             applications: self.applications(),
             name: self.server_name.clone().unwrap_or(default.name),
             shared_memory: match self.shared_memory {
@@ -417,6 +456,37 @@ impl Settings {
             max_multiplexed: self.max_multiplexed.unwrap_or(default.max_multiplexed),
             ..default
         })
+    }
+
+    fn torchserve(&self) -> Result<Option<TorchServe>, Error> {
+        let default = TorchServe::default();
+        let terms = TorchServe {
+            inference: self.torchserve_inference_address.unwrap_or(default.inference),
+            management: self.torchserve_management_address.unwrap_or(default.management),
+            model_store: self.torchserve_model_store.clone(),
+            allowed_urls: self.torchserve_allowed_urls.clone(),
+            load_models: self.torchserve_load_models.clone(),
+            model_api: self.enable_model_api.unwrap_or_default(),
+            key_file: match self.disable_token_auth {
+                Some(true) => None,
+                _ => self.torchserve_key_file.clone().or(default.key_file),
+            },
+        };
+        if self.torchserve.unwrap_or_default() {
+            return Ok(Some(terms));
+        }
+        let given = [
+            self.torchserve_inference_address.is_some() || self.torchserve_management_address.is_some(),
+            self.torchserve_model_store.is_some() || self.torchserve_key_file.is_some(),
+            !self.torchserve_allowed_urls.is_empty() || !self.torchserve_load_models.is_empty(),
+            self.enable_model_api == Some(true) || self.disable_token_auth == Some(true),
+        ];
+        if given.contains(&true) {
+            return Err(Error::Incomplete(
+                "--torchserve-..., --enable-model-api and --disable-token-auth go with --torchserve only",
+            ));
+        }
+        Ok(None)
     }
 
     /// What is logged.

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use frameserve::config::Config;
+use frameserve::config::{Config, Services};
 use frameserve::grpc::kserve::Levels;
-use frameserve::server::{Ended, Listener, Server, SocketFile, Tls};
+use frameserve::server::{Ended, Listener, Listening, Server, SocketFile, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
@@ -64,15 +64,21 @@ fn run(args: Args) -> Result<(), Failure> {
 async fn serve(config: Config, levels: Levels) -> Result<(), Failure> {
     let tls = config.tls.as_ref().map(Tls::read).transpose()?;
     let mut listeners = Vec::new();
-    for address in &config.listen {
-        listeners.push(Listener::bind(address, tls.as_ref()).await?);
+    for (address, services) in config.listeners() {
+        let socket = Listener::bind(&address, tls.as_ref()).await?;
+        listeners.push(Listening { socket, services });
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let server = Server::new(config)?.with_levels(levels);
     let mut out = std::io::stdout().lock();
-    for listener in &listeners {
+    for Listening { socket, services } in &listeners {
+        let what = match services {
+            Services::Main | Services::MainAndManagement => "",
+            Services::Inference => " (TorchServe's predictions)",
+            Services::Management => " (TorchServe's management)",
+        };
         // On standard output, for whoever started us with port 0; it may be closed.
-        let _closed = writeln!(out, "listening on {}", listener.address()?).and_then(|()| out.flush());
+        let _closed = writeln!(out, "listening on {}{what}", socket.address()?).and_then(|()| out.flush());
     }
     drop(out);
     let mut asked = async move || {
@@ -81,7 +87,7 @@ async fn serve(config: Config, levels: Levels) -> Result<(), Failure> {
             _ = interrupt.recv() => {}
         }
     };
-    let files: Vec<_> = listeners.iter().filter_map(Listener::file).collect();
+    let files: Vec<_> = listeners.iter().filter_map(|listening| listening.socket.file()).collect();
     let (ask, once) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
         asked().await;

@@ -105,6 +105,18 @@ pub fn read(mut message: ModelInferRequest, signature: &Signature) -> Result<Inf
     read().map_err(|refusal: Refusal| refusal.status(&id))
 }
 
+/// Answers a request as `ModelInfer` does, for protocols whose messages are the same. Tensors are those in the messages.
+pub(super) async fn answer_tensors(
+    engine: &Arc<Engine>,
+    message: ModelInferRequest,
+    call: CallContext,
+) -> Result<ModelInferResponse, Status> {
+    let id = message.id.clone();
+    let caller = Caller { call, shares_memory: false };
+    let reply = infer::infer(engine, &Regions::default(), message, &caller).await;
+    reply.map_err(|refusal| refusal.status(&id))
+}
+
 /// A reply, unless the call is refused.
 fn answer<T>(result: Result<T, Refusal>) -> Result<Response<T>, Status> {
     Ok(Response::new(result?))
@@ -200,7 +212,7 @@ impl GrpcInferenceService for KserveService {
     ) -> Result<Response<ModelConfigResponse>, Status> {
         let ModelConfigRequest { name, version } = request.get_ref();
         let served = self.routed(request.extensions(), name, version).await;
-        answer(served.map(|served| ModelConfigResponse { config: Some(served.config().clone()) }))
+        answer(served.map(|served| ModelConfigResponse { config: Some(served.config()) }))
     }
 
     async fn model_statistics(

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
+pub use archive::read as archived;
 pub use draft::{draft, undescribed};
 
 use self::parameters::Parameters;

@@ -145,6 +145,8 @@ impl Reading<'_> {
                         ("bilinear", Interpolation::Bilinear),
                         ("bicubic", Interpolation::Bicubic),
                         ("area", Interpolation::Area),
+                        ("bilinear-antialias", Interpolation::BilinearAntialias),
+                        ("bicubic-antialias", Interpolation::BicubicAntialias),
                     ],
                 )?
                 .unwrap_or(Interpolation::Area),

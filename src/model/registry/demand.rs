@@ -91,7 +91,8 @@ impl Registry {
         while let Some((last, idle)) = self.least_recent(most) {
             tracing::info!(model = idle, most, "a model makes room for another (--max-multiplexed)");
             // Meanwhile it may have been asked again, or loaded by somebody who wants it to stay.
-            self.retire_if(&idle, |model| model.demanded == Some(last)).await;
+            let still = |model: &Model| model.demanded == Some(last);
+            self.retire_if(&idle, still, |known| !known.registered).await;
         }
         Arc::clone(self).load_from(name.into(), Brought::default()).await?;
         if let Some(model) = self.models().get_mut(name) {

@@ -15,6 +15,8 @@ pub(super) struct Model {
     pub reason: String,
     /// What lay on disk when it was last loaded.
     pub loaded: Option<Fingerprint>,
+    /// The version that answers where none is asked for, if a client has chosen one.
+    pub default: Option<u64>,
     /// Of a model that is there since calls asked for it: when that was last, among all such uses.
     pub demanded: Option<u64>,
     /// One load at a time.
@@ -29,7 +31,12 @@ pub(super) struct Known {
     pub reason: String,
     /// Versions that were replaced or unloaded, and finish what they were asked.
     pub leaving: Vec<Weak<Version>>,
+    /// A client has registered it, and no repository knows of it. When it is gone it is forgotten.
+    pub registered: bool,
 }
+
+/// Why a version is not there that was.
+const UNLOADED: &str = "unloaded";
 
 /// The state of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +71,32 @@ impl Model {
         ready || self.loaded.is_some() || !self.reason.is_empty()
     }
 
+    /// Whether there is more of it than what clients have registered.
+    pub fn is_of_repository(&self) -> bool {
+        let ready = self.versions.values().any(|known| known.ready.is_some() && !known.registered);
+        ready || self.loaded.is_some() || !self.reason.is_empty()
+    }
+
+    /// Whether all that there was of it were versions that clients have registered, and have unregistered again.
+    pub fn is_unregistered(&self) -> bool {
+        let unregistered = |known: &Known| known.registered && known.ready.is_none() && !known.loading;
+        !self.versions.is_empty() && self.versions.values().all(unregistered) && !self.is_of_repository()
+    }
+
+    /// The version that answers where none is asked for.
+    pub fn default_version(&self) -> Option<&Known> {
+        let chosen = self.default.and_then(|number| self.versions.get(&number));
+        let chosen = chosen.filter(|known| known.ready.is_some());
+        let newest = || self.versions.values().rev().find(|known| known.usable().is_some());
+        // One that has no instance may still be described, where there is no better one.
+        chosen.or_else(newest).or_else(|| self.versions.values().rev().find(|known| known.ready.is_some()))
+    }
+
+    /// Forgets versions that were registered and are gone.
+    pub fn forget_gone(&mut self) {
+        self.versions.retain(|_, known| !known.registered || !known.is_gone());
+    }
+
     /// Its lines of the list.
     pub fn entries(&self, name: &str) -> Vec<IndexEntry> {
         let entry = |version, state, reason| IndexEntry { name: name.into(), version, state, reason };
@@ -88,6 +121,18 @@ impl Known {
         self.ready.as_ref().filter(|version| version.condition().is_ok()).map(Arc::clone)
     }
 
+    /// Whether there is nothing of it any more, not even what it was asked.
+    fn is_gone(&self) -> bool {
+        self.ready.is_none()
+            && !self.loading
+            && self.leaving.iter().all(|version| version.strong_count() == 0)
+    }
+
+    /// Whether another version may have its number.
+    pub fn is_free(&self) -> bool {
+        self.ready.is_none() && !self.loading && (self.registered || self.reason == UNLOADED)
+    }
+
     /// How it is, and why.
     pub fn state(&self) -> (State, String) {
         match &self.ready {
@@ -109,7 +154,7 @@ impl Known {
         self.leaving.retain(|version| version.strong_count() > 0);
         if let Some(version) = &retired {
             self.leaving.push(Arc::downgrade(version));
-            self.reason = "unloaded".into();
+            self.reason = UNLOADED.into();
         }
         retired
     }

@@ -11,7 +11,7 @@ use super::super::backend::Names;
 use super::super::config::{self, Source};
 use super::super::repository::{self, Fingerprint, Upload};
 use super::super::settings::Settings;
-use super::super::version::{Stored, Version};
+use super::super::version::{Origin, Stored, Version};
 use super::Registry;
 use crate::error::Error;
 
@@ -66,17 +66,20 @@ impl Registry {
         })?;
         let Described { settings, folder, numbers, before, upload } =
             described.ok_or_else(|| not_there(name))?;
+        self.check_unregistered(name, &numbers)?;
         self.change(name, |model| {
             model.reason.clear();
             model.loaded = Some(before.clone());
             for number in &numbers {
-                model.versions.entry(*number).or_default().loading = true;
+                let known = model.versions.entry(*number).or_default();
+                (known.loading, known.registered) = (true, false);
             }
         });
         let mut failed = None;
         for number in &numbers {
             let path = folder.join(number.to_string());
-            let stored = Stored { number: *number, folder: &path, upload: upload.clone() };
+            let origin = upload.clone().map_or(Origin::Repository, Origin::Upload);
+            let stored = Stored { number: *number, folder: &path, origin };
             let loaded = Version::load(Arc::clone(&settings), stored, &self.means);
             let whole = loaded.and_then(|version| match Fingerprint::of(&folder)? == before {
                 true => Ok(version),
@@ -95,7 +98,10 @@ impl Registry {
         match failed {
             None => {
                 let retired: Vec<_> = self.change(name, |model| {
-                    let others = model.versions.iter_mut().filter(|(number, _)| !numbers.contains(number));
+                    let others = model
+                        .versions
+                        .iter_mut()
+                        .filter(|(number, known)| !numbers.contains(number) && !known.registered);
                     others.map(|(_, known)| known.retire()).collect()
                 });
                 drop(retired);
@@ -105,6 +111,21 @@ impl Registry {
                 Err(Error::Load(format!("version {number} is at UNAVAILABLE state: {error}")))
             }
         }
+    }
+
+    /// No client has registered another version under one of these numbers.
+    fn check_unregistered(&self, name: &str, numbers: &[u64]) -> Result<(), Error> {
+        let registered = self.change(name, |model| {
+            let known = |number: &&u64| {
+                model.versions.get(number).is_some_and(|known| !known.is_free() && known.registered)
+            };
+            numbers.iter().find(known).copied()
+        });
+        registered.map_or(Ok(()), |number| {
+            Err(Error::Load(format!(
+                "a client has registered another version {number} of it, which has to go first"
+            )))
+        })
     }
 
     /// Finds a model and reads its configuration. `None`: there is no such model.
@@ -138,7 +159,7 @@ impl Registry {
         let backend = self.means.backends.find(config::PYTORCH);
         match file.zip(backend).map(|(file, backend)| backend.names(&file)) {
             Some(Err(error)) => error,
-            Some(Ok(Names { inputs, outputs })) => config::undescribed(name, &inputs, outputs),
+            Some(Ok(Names { inputs, outputs, .. })) => config::undescribed(name, &inputs, outputs),
             None => config::undescribed(name, &[], 0),
         }
     }
@@ -152,15 +173,20 @@ impl Registry {
         drop(alone);
         // Whoever waits for its turn has to find the same lock as those after it.
         let wanted = Arc::strong_count(&model.busy) > 1;
+        model.forget_gone();
         if !wanted && !model.is_known() && model.versions.is_empty() {
             models.remove(name);
         }
     }
 
-    fn publish(&self, name: &str, version: Version) {
+    pub(super) fn publish(&self, name: &str, version: Version) {
         let number = version.number();
         let devices: Vec<_> = version.instances().iter().map(ToString::to_string).collect();
-        tracing::info!(model = name, version = number, instances = devices.join(","), "a model is ready");
+        if devices.is_empty() {
+            tracing::info!(model = name, version = number, "a model is registered, and has no instance yet");
+        } else {
+            tracing::info!(model = name, version = number, instances = devices.join(","), "a model is ready");
+        }
         let version = Arc::new(version);
         let replaced = self.change(name, |model| {
             let known = model.versions.entry(number).or_default();

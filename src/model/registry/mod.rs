@@ -4,6 +4,7 @@ mod demand;
 mod known;
 mod loading;
 mod polling;
+mod registering;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,6 +19,7 @@ use demand::Demands;
 pub use known::{IndexEntry, State};
 use known::{Known, Model};
 use loading::Brought;
+pub use registering::{Held, Package};
 
 use super::repository::Repository;
 use super::statistics::Snapshot;
@@ -121,11 +123,18 @@ impl Registry {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// The version of this number, or the highest that is ready.
+    /// The version of this number; or the default one, which is the highest that is ready where no client has chosen
+    /// another.
     pub fn find(&self, name: &str, version: Option<u64>) -> Result<Arc<Version>, Error> {
         let models = self.models();
-        let model = models.get(name).ok_or_else(|| ModelUnknown::Model(name.into()))?;
-        let Some(number) = version else {
+        let model = models.get(name).filter(|model| !model.is_unregistered());
+        let model = model.ok_or_else(|| ModelUnknown::Model(name.into()))?;
+        let chosen = || {
+            model
+                .default
+                .filter(|number| model.versions.get(number).is_some_and(|known| known.ready.is_some()))
+        };
+        let Some(number) = version.or_else(chosen) else {
             let newest = model.versions.values().rev().find_map(Known::usable);
             return newest.ok_or_else(|| ModelUnknown::NoneReady(name.into()).into());
         };
@@ -144,7 +153,12 @@ impl Registry {
     /// All models and versions, by name and number; or only those that are ready.
     pub async fn index(&self, only_ready: bool) -> Vec<IndexEntry> {
         let on_disk = if only_ready { Vec::new() } else { self.names().await };
-        let models = self.models();
+        let mut models = self.models();
+        models.retain(|_, model| {
+            model.forget_gone();
+            // Nor is a name kept of which nothing is known.
+            !model.versions.is_empty() || model.is_known() || Arc::strong_count(&model.busy) > 1
+        });
         let mut entries: Vec<IndexEntry> =
             models.iter().flat_map(|(name, model)| model.entries(name)).collect();
         entries.retain(|entry| !only_ready || entry.state == Some(State::Ready));
@@ -192,7 +206,7 @@ impl Registry {
     /// Unloads a model at a client's wish. It finishes what it was asked.
     pub async fn unload(&self, name: &str) -> Result<(), Error> {
         self.controlled()?;
-        self.retire_all(name).await;
+        self.retire(name, |_| true).await;
         Ok(())
     }
 
@@ -203,12 +217,13 @@ impl Registry {
         }
     }
 
-    async fn retire_all(&self, name: &str) {
-        self.retire_if(name, |_| true).await;
+    /// Unloads these versions of a model.
+    async fn retire(&self, name: &str, which: impl Fn(&Known) -> bool) {
+        self.retire_if(name, |_| true, which).await;
     }
 
-    /// Unloads a model that is still so once nobody loads it.
-    async fn retire_if(&self, name: &str, still: impl Fn(&Model) -> bool) {
+    /// The same, if the model is still so once nobody loads it.
+    async fn retire_if(&self, name: &str, still: impl Fn(&Model) -> bool, which: impl Fn(&Known) -> bool) {
         let busy = self.models().get(name).map(|model| Arc::clone(&model.busy));
         let Some(busy) = busy else { return };
         let alone = busy.lock_owned().await;
@@ -217,7 +232,7 @@ impl Registry {
         }
         let retired: Vec<_> = self.change(name, |model| {
             (model.loaded, model.demanded, model.reason) = (None, None, String::new());
-            model.versions.values_mut().map(Known::retire).collect()
+            model.versions.values_mut().filter(|known| which(known)).map(Known::retire).collect()
         });
         drop(retired);
         self.settle(name, alone);

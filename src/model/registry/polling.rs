@@ -44,11 +44,13 @@ impl Registry {
             };
             let gone: Vec<String> = {
                 let models = self.models();
-                let gone = models.iter().filter(|(name, model)| model.is_known() && !now.contains_key(*name));
+                let gone = models
+                    .iter()
+                    .filter(|(name, model)| model.is_of_repository() && !now.contains_key(*name));
                 gone.map(|(name, _)| name.clone()).collect()
             };
             for name in gone {
-                self.retire_all(&name).await;
+                self.retire(&name, |known| !known.registered).await;
             }
             for name in &changed {
                 if let Some(fingerprint) = now.get(name) {

@@ -20,9 +20,7 @@ pub struct Upload(TempDir);
 impl Upload {
     /// Writes files under the keys by which the request names them: `file:VERSION/NAME`.
     pub fn new<'a>(files: impl IntoIterator<Item = (&'a str, &'a Bytes)>) -> Result<Self, Error> {
-        let failed =
-            |error: std::io::Error| Error::Load(format!("the model's files can't be written: {error}"));
-        let folder = tempfile::Builder::new().prefix("frameserve-").tempdir().map_err(failed)?;
+        let Upload(folder) = Upload::empty()?;
         for (index, (key, bytes)) in files.into_iter().enumerate() {
             if index >= MAX_FILES {
                 return Err(Error::Load(format!("there are more than {MAX_FILES} files")));
@@ -36,6 +34,13 @@ impl Upload {
             write(&path).map_err(|error| Error::Load(format!("`{key}` can't be written: {error}")))?;
         }
         Ok(Upload(folder))
+    }
+
+    /// A folder with nothing in it yet.
+    pub fn empty() -> Result<Self, Error> {
+        let failed =
+            |error: std::io::Error| Error::Load(format!("the model's files can't be written: {error}"));
+        Ok(Upload(tempfile::Builder::new().prefix("frameserve-").tempdir().map_err(failed)?))
     }
 
     /// The model's folder, in which the version folders lie.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::instance::Instance;
 use super::module::{Module, Staging};
-use super::names::Graph;
+use super::names::{Graph, Takes};
 use super::plan::{self, Plan};
 use super::text;
 use super::tune::{self, Trial};
@@ -54,8 +54,9 @@ pub fn graph(file: &Path) -> Result<Graph, Error> {
 impl Backend for TorchScript {
     fn names(&self, file: &Path) -> Result<Names, Error> {
         let Graph { arguments, returns } = graph(file)?;
+        let takes_list = arguments.first().is_some_and(|first| first.takes == Takes::List);
         let inputs = arguments.into_iter().map(|argument| argument.name).collect();
-        Ok(Names { inputs, outputs: returns.map_or(0, |returns| returns.len()) })
+        Ok(Names { inputs, outputs: returns.map_or(0, |returns| returns.len()), takes_list })
     }
 
     fn open(&self, settings: &Arc<Settings>, folder: &Path) -> Result<Box<dyn Opened>, Error> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::Inputs;
+use crate::model::Opened;
 use crate::model::backend::{Backend, Model, Outputs};
 use crate::model::config::Source;
 
@@ -54,13 +55,13 @@ fn load(backend: &str, more: &str, devices: &[Device]) -> Version {
         taken: Vec::new(),
         courier: Courier::default(),
     };
-    let stored = Stored { number: 1, folder: folder.path(), upload: None };
+    let stored = Stored { number: 1, folder: folder.path(), origin: Origin::Repository };
     Version::load(settings, stored, &means).unwrap()
 }
 
 #[test]
 fn there_are_two_instances_on_a_gpu_where_nobody_says_how_many() {
-    let instances = |more: &str, devices: &[Device]| load("taker", more, devices).instances().to_vec();
+    let instances = |more: &str, devices: &[Device]| load("taker", more, devices).instances();
     let [one, other] = GPUS;
     for unsaid in ["", "instance_group {}", "instance_group { kind: KIND_GPU }"] {
         assert_eq!(instances(unsaid, &GPUS), [one, one, other, other], "{unsaid}");

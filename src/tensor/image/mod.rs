@@ -1,14 +1,17 @@
 //! From a decoded picture to the part of a tensor that holds it.
 
+mod antialias;
 mod geometry;
 mod pixels;
 mod samples;
 
+use fast_image_resize::FilterType;
 use opencv::boxed_ref::BoxedRef;
 use opencv::core::{self, CV_8UC1, Mat, Rect, Scalar, Vector};
 use opencv::imgproc;
 use opencv::prelude::*;
 
+use antialias::Pixels;
 pub use geometry::Geometry;
 pub use samples::Scaling;
 
@@ -62,6 +65,10 @@ pub enum Interpolation {
     Bicubic,
     /// The mean of what a pixel covers, by halves as far as they go; bilinear where the picture grows.
     Area,
+    /// Bilinear over all that a pixel covers, as PIL and torchvision have it.
+    BilinearAntialias,
+    /// Bicubic over all that a pixel covers, as PIL and torchvision have it.
+    BicubicAntialias,
 }
 
 /// Channels of a tensor.
@@ -168,6 +175,18 @@ impl Preparation {
 
     /// The largest size that a picture of this size has on its way, once it is decoded.
     pub fn working_size(&self, picture: Size) -> Size {
+        let around = self.around(picture);
+        if antialias::filter(self.recipe.interpolation).is_none() || self.recipe.resize == Resize::Keep {
+            return around;
+        }
+        // A wide picture can become a large one before it is narrow.
+        let between = antialias::between(picture, around);
+        let pixels = |size: &Size| u64::from(size.width) * u64::from(size.height);
+        if pixels(&between) > pixels(&around) { between } else { around }
+    }
+
+    /// The size in which a scaled picture lies, with what is put around it.
+    fn around(&self, picture: Size) -> Size {
         match self.recipe.resize {
             Resize::Fit(size) | Resize::Fill(size) => size,
             _ => self.scaled_size(picture),
@@ -176,7 +195,7 @@ impl Preparation {
 
     /// The size of the prepared picture, or an error if this one is smaller than what is to be cut out of it.
     pub fn output_size(&self, picture: Size) -> Result<Size, Error> {
-        let size = self.working_size(picture);
+        let size = self.around(picture);
         let Some(crop) = self.recipe.crop else { return Ok(size) };
         if size.width < crop.width || size.height < crop.height {
             return Err(Error::Picture(format!(
@@ -243,7 +262,7 @@ impl Preparation {
     /// What is to be done to a decoded picture.
     fn steps(&self, decoded: Size, picture: Size) -> Result<Steps, Error> {
         let prepared = self.output_size(picture)?;
-        let around = self.working_size(picture);
+        let around = self.around(picture);
         let reduced = geometry::reduction(picture, decoded).map(f64::from).ok_or_else(|| {
             Error::Internal(format!("a picture of {decoded} is no reduced one of {picture}"))
         })?;
@@ -278,6 +297,9 @@ impl Preparation {
         unsafe { to.create_size(around, shown.typ())? };
         if scaled != steps.around {
             to.set_to_def(&Scalar::all(self.recipe.pad.into()))?;
+        }
+        if let Some(filter) = antialias::filter(self.recipe.interpolation) {
+            return antialiased(shown, filter, steps, halved, to);
         }
         let mut to = to.roi_mut(rect(steps.inset, scaled))?;
         let interpolation = self.interpolation(size_of(shown), scaled);
@@ -318,9 +340,11 @@ impl Preparation {
     fn interpolation(&self, from: Size, to: Size) -> i32 {
         match self.recipe.interpolation {
             Interpolation::Nearest => imgproc::INTER_NEAREST,
-            Interpolation::Bicubic => imgproc::INTER_CUBIC,
+            Interpolation::Bicubic | Interpolation::BicubicAntialias => imgproc::INTER_CUBIC,
             Interpolation::Area if to.width <= from.width && to.height <= from.height => imgproc::INTER_AREA,
-            Interpolation::Area | Interpolation::Bilinear => imgproc::INTER_LINEAR,
+            Interpolation::Area | Interpolation::Bilinear | Interpolation::BilinearAntialias => {
+                imgproc::INTER_LINEAR
+            }
         }
     }
 
@@ -377,6 +401,32 @@ impl Steps {
     fn kept(&self) -> Rect {
         rect(self.cut, self.prepared)
     }
+}
+
+/// Scales what is shown in one piece, and puts it where it belongs.
+fn antialiased(
+    shown: &BoxedRef<'_, Mat>,
+    filter: FilterType,
+    steps: &Steps,
+    piece: &mut Mat,
+    to: &mut Mat,
+) -> Result<(), Error> {
+    let copy;
+    let pixels = if shown.is_continuous() {
+        shown.data_bytes()?
+    } else {
+        copy = shown.try_clone()?;
+        copy.data_bytes()?
+    };
+    let from = Pixels { bytes: pixels, size: size_of(shown), gray: shown.typ() == CV_8UC1 };
+    if steps.scaled == steps.around {
+        return antialias::resize(from, filter, to);
+    }
+    let size: core::Size = steps.scaled.into();
+    // SAFETY: every pixel is written before any is read.
+    unsafe { piece.create_size(size, shown.typ())? };
+    antialias::resize(from, filter, piece)?;
+    Ok(piece.copy_to(&mut to.roi_mut(rect(steps.inset, steps.scaled))?)?)
 }
 
 fn rect([x, y]: [i32; 2], size: Size) -> Rect {

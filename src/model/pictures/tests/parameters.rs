@@ -129,6 +129,8 @@ fn words_and_numbers() {
         ("bilinear", Interpolation::Bilinear),
         ("bicubic", Interpolation::Bicubic),
         ("area", Interpolation::Area),
+        ("bilinear-antialias", Interpolation::BilinearAntialias),
+        ("bicubic-antialias", Interpolation::BicubicAntialias),
     ] {
         assert_eq!(recipe(&any, &[("interpolation", word)]).interpolation, expected);
     }
@@ -141,7 +143,7 @@ fn words_and_numbers() {
     let imagenet = recipe(&any, &[("color", "bgr"), ("mean", "imagenet"), ("std", "imagenet")]).scaling;
     assert_eq!((imagenet.mean, imagenet.std), ([0.406, 0.456, 0.485], [0.225, 0.224, 0.229]));
     for (key, value, allowed) in [
-        ("interpolation", "cubic", "nearest, bilinear, bicubic, area"),
+        ("interpolation", "cubic", "nearest, bilinear, bicubic, area, bilinear-antialias, bicubic-antialias"),
         ("color", "RGB", "rgb, bgr, gray"),
         ("layout", "nchw", "chw, hwc"),
         ("scale", "1/0", "a number, as `0.5` or `1/255`"),
