@@ -33,7 +33,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tar", &["src/model/archive"]),
     ("flate2", &["src/model/archive"]),
     ("serde_saphyr", &["src/model/archive"]),
-    ("fast_image_resize", &["src/tensor/image"]),
     ("base64", &["src/grpc/torchserve"]),
     ("tch", &["src/model/torch"]),
     ("torch_sys", &["src/model/torch"]),
