@@ -11,6 +11,9 @@ use crate::frame::Size;
 /// Bits behind the point of a weight: those that are left when a value of 8 bits and two bits of a sum have theirs.
 const BITS: u32 = 32 - 8 - 2;
 
+/// Weights that are held at a time.
+const MOST_WEIGHTS: usize = 1 << 18;
+
 /// How a pixel counts by its distance, in pixels of the smaller picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
@@ -70,12 +73,18 @@ impl Filter {
         }
     }
 
+    /// How many pixels a window has at most.
+    fn width(self, from: u32, to: u32) -> usize {
+        let scale = f64::from(from) / f64::from(to);
+        (2.0 * self.reach() * scale.max(1.0)) as usize + 2
+    }
+
     /// The window of each pixel of a side that gets another length.
-    fn windows(self, from: u32, to: u32) -> Vec<Window> {
+    fn windows(self, from: u32, to: u32) -> impl Iterator<Item = Window> {
         let scale = f64::from(from) / f64::from(to);
         let wide = scale.max(1.0);
         let reach = self.reach() * wide;
-        let window = |index: u32| {
+        let window = move |index: u32| {
             let middle = (f64::from(index) + 0.5) * scale;
             let first = (middle - reach + 0.5).max(0.0) as u32;
             let end = ((middle + reach + 0.5) as u32).min(from);
@@ -87,7 +96,7 @@ impl Filter {
                 weights: (first..end).map(|place| whole(weight(place))).collect(),
             }
         };
-        (0..to).map(window).collect()
+        (0..to).map(window)
     }
 }
 
@@ -106,30 +115,43 @@ pub fn resize(from: Pixels<'_>, filter: Filter, to: &mut Mat) -> Result<(), Erro
     if to.len() != row * scaled.height as usize || to.is_empty() {
         return Err(Error::Internal(format!("{} bytes are no picture of {scaled}", to.len())));
     }
-    let mut bytes = Vec::new();
+    let bytes;
     let narrowed = if size == from.size {
         from.bytes
     } else {
-        bytes.resize(row * size.height as usize, 0);
-        let windows = filter.windows(from.size.width, size.width);
-        let wide = from.size.width as usize * channels;
-        for (from, to) in from.bytes.chunks_exact(wide).zip(bytes.chunks_exact_mut(row)) {
-            match channels {
-                1 => across::<1>(from, &windows, to),
-                _ => across::<3>(from, &windows, to),
-            }
-        }
+        bytes = narrow(from, channels, filter, size);
         &bytes
     };
     if size == scaled {
         to.copy_from_slice(narrowed);
     } else {
-        down(narrowed, row, &filter.windows(size.height, scaled.height), to);
+        down(narrowed, row, filter.windows(size.height, scaled.height), to);
     }
     Ok(())
 }
 
-/// One row.
+/// All rows, in another width.
+fn narrow(from: Pixels<'_>, channels: usize, filter: Filter, size: Size) -> Vec<u8> {
+    let Pixels { bytes, size: Size { width, .. }, .. } = from;
+    let (wide, row) = (width as usize * channels, size.width as usize * channels);
+    let mut windows = filter.windows(width, size.width);
+    // Those of an extremely wide picture are larger than itself.
+    let together = (MOST_WEIGHTS / filter.width(width, size.width)).max(1);
+    let mut narrowed = vec![0; row * size.height as usize];
+    for done in (0..size.width as usize).step_by(together) {
+        let some: Vec<Window> = windows.by_ref().take(together).collect();
+        for (from, to) in bytes.chunks_exact(wide).zip(narrowed.chunks_exact_mut(row)) {
+            let to = &mut to[done * channels..];
+            match channels {
+                1 => across::<1>(from, &some, to),
+                _ => across::<3>(from, &some, to),
+            }
+        }
+    }
+    narrowed
+}
+
+/// Pixels of one row.
 fn across<const CHANNELS: usize>(from: &[u8], windows: &[Window], to: &mut [u8]) {
     let (from, to) = (from.as_chunks::<CHANNELS>().0, to.as_chunks_mut::<CHANNELS>().0);
     for (Window { first, weights }, to) in windows.iter().zip(to) {
@@ -143,12 +165,12 @@ fn across<const CHANNELS: usize>(from: &[u8], windows: &[Window], to: &mut [u8])
     }
 }
 
-/// All rows.
-fn down(from: &[u8], row: usize, windows: &[Window], to: &mut [u8]) {
+/// All rows, in another number.
+fn down(from: &[u8], row: usize, windows: impl Iterator<Item = Window>, to: &mut [u8]) {
     let mut sums = vec![0; row];
-    for (Window { first, weights }, to) in windows.iter().zip(to.chunks_exact_mut(row)) {
+    for (Window { first, weights }, to) in windows.zip(to.chunks_exact_mut(row)) {
         sums.fill(HALF);
-        for (values, weight) in from.chunks_exact(row).skip(*first).zip(weights) {
+        for (values, weight) in from.chunks_exact(row).skip(first).zip(weights) {
             for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += i32::from(*value) * weight;
             }
@@ -162,4 +184,46 @@ const HALF: i32 = 1 << (BITS - 1);
 
 fn rounded(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use opencv::core::{CV_8UC1, CV_8UC3, Scalar};
+
+    use super::*;
+
+    fn resized(bytes: &[u8], size: Size, gray: bool, scaled: Size) -> Vec<u8> {
+        let [rows, columns] = [scaled.height, scaled.width].map(u32::cast_signed);
+        let kind = if gray { CV_8UC1 } else { CV_8UC3 };
+        let mut to = Mat::new_rows_cols_with_default(rows, columns, kind, Scalar::all(0.0)).unwrap();
+        resize(Pixels { bytes, size, gray }, Filter::Bicubic, &mut to).unwrap();
+        to.data_bytes().unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_gray_picture_is_one_channel() {
+        let size = Size::new(37, 23);
+        let gray: Vec<u8> = (0..37 * 23_u32).map(|at| (at * at % 251) as u8).collect();
+        let color: Vec<u8> = gray.iter().flat_map(|value| [*value, 255 - value, *value]).collect();
+        for scaled in [Size::new(11, 7), Size::new(80, 60), Size::new(37, 7), Size::new(11, 23), size] {
+            let (gray, color) = (resized(&gray, size, true, scaled), resized(&color, size, false, scaled));
+            assert!(gray.iter().eq(color.iter().step_by(3)), "{scaled}");
+            let other = color[1..].iter().step_by(3);
+            assert!(
+                gray.iter()
+                    .zip(other)
+                    .all(|(value, other)| (254..=256).contains(&(u16::from(*value) + u16::from(*other))))
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_becomes_another() {
+        let line: Vec<u8> = std::iter::repeat_n([10, 10, 10, 30], 100_000).flatten().collect();
+        let long = u32::try_from(line.len()).unwrap();
+        for (size, scaled) in [(Size::new(long, 1), Size::new(3, 2)), (Size::new(1, long), Size::new(2, 3))] {
+            assert_eq!(resized(&line, size, true, scaled), [15; 6]);
+        }
+        assert_eq!(resized(&[7, 9], Size::new(2, 1), true, Size::new(1, 1)), [8]);
+    }
 }
