@@ -12,7 +12,7 @@ use tokio::task::JoinError;
 use tracing::Instrument;
 
 use super::super::version::Version;
-use super::known::Known;
+use super::known::{Known, Model};
 use super::loading::Brought;
 use super::{Control, Registry};
 use crate::error::{Error, ModelUnknown};
