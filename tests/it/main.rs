@@ -38,6 +38,8 @@ mod pipeline_text;
 mod placements;
 mod program;
 mod programs;
+#[cfg(feature = "torch")]
+mod programs_dialects;
 mod programs_infer;
 #[cfg(feature = "torch")]
 mod programs_looking;
