@@ -14,7 +14,7 @@ import grpc
 import stubs
 from checks import equal, holds, parser, run
 
-pb, services = stubs.load(file="torchserve/inference.proto")
+pb, services = stubs.load(stubs.PROTOS, "torchserve/inference.proto", "google/rpc/status.proto")
 management_pb, management_services = stubs.load(file="torchserve/management.proto")
 
 TIMEOUT_SECONDS = 120
