@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::infer::{self, Served};
+use crate::config::Application;
 use crate::error::{ApplicationUnknown, Error};
 
 /// Where a call's metadata want it to be answered.
@@ -17,11 +18,19 @@ pub struct Route {
     pub model_id: Option<String>,
 }
 
-/// What an application consists of.
+/// Those parts of an application that can answer a call.
 struct Parts {
     application: String,
-    models: BTreeSet<String>,
-    pipelines: BTreeSet<String>,
+    sought: Sought,
+    names: BTreeSet<String>,
+}
+
+/// What a call needs.
+#[derive(Clone, Copy, PartialEq)]
+enum Sought {
+    /// A model; a pipeline will do, since those are models too.
+    Model,
+    Pipeline,
 }
 
 impl Engine {
@@ -46,8 +55,8 @@ impl Engine {
         let name = match (&route.application, named) {
             (None, Some(name)) if route.model_id.is_none() => return self.served(name, version),
             (None, Some(name)) => name.to_owned(),
-            (None, None) => self.parts(&self.only_application()?)?.one("model", None)?,
-            (Some(application), named) => self.parts(application)?.one("model", named)?,
+            (None, None) => self.parts(&self.only_application()?, Sought::Model)?.one(None)?,
+            (Some(application), named) => self.parts(application, Sought::Model)?.one(named)?,
         };
         if route.model_id.is_none() || self.piped.contains_key(&name) {
             return self.served(&name, version);
@@ -60,14 +69,15 @@ impl Engine {
     /// has to be one of those by its name, and is the only one where the stream asks for none.
     pub fn routed_pipeline(&self, route: &Route, asked: Option<&str>) -> Result<String, Error> {
         match &route.application {
-            Some(application) => self.parts(application)?.one("pipeline", asked),
+            Some(application) => self.parts(application, Sought::Pipeline)?.one(asked),
             None => Ok(asked.unwrap_or(&self.config.default_pipeline).to_owned()),
         }
     }
 
     /// Whether the application that a call's metadata name is there, if they name one.
     pub fn check_application(&self, route: &Route) -> Result<(), Error> {
-        route.application.as_deref().map_or(Ok(()), |application| self.parts(application).map(drop))
+        let Some(application) = &route.application else { return Ok(()) };
+        self.parts(application, Sought::Model).map(drop)
     }
 
     fn only_application(&self) -> Result<String, Error> {
@@ -77,49 +87,37 @@ impl Engine {
         }
     }
 
-    fn parts(&self, application: &str) -> Result<Parts, Error> {
-        let mut parts = Parts {
-            application: application.to_owned(),
-            models: BTreeSet::new(),
-            pipelines: BTreeSet::new(),
+    fn parts(&self, application: &str, sought: Sought) -> Result<Parts, Error> {
+        let (models, pipelines) = match self.config.applications.get(application) {
+            Some(Application { models, pipelines }) => (models.clone(), pipelines.clone()),
+            None if self.piped.contains_key(application) => (Vec::new(), vec![application.to_owned()]),
+            None if self.models.find(application, None).is_ok() => (vec![application.to_owned()], Vec::new()),
+            None => return Err(ApplicationUnknown::Name(application.to_owned()).into()),
         };
-        if let Some(configured) = self.config.applications.get(application) {
-            parts.models.extend(configured.models.iter().cloned());
-            parts.pipelines.extend(configured.pipelines.iter().cloned());
-        } else if self.piped.contains_key(application) {
-            parts.pipelines.insert(application.to_owned());
-        } else if self.models.find(application, None).is_ok() {
-            parts.models.insert(application.to_owned());
-        } else {
-            return Err(ApplicationUnknown::Name(application.to_owned()).into());
-        }
-        Ok(parts)
+        let models = models.into_iter().filter(|_| sought == Sought::Model);
+        let names = models.chain(pipelines).collect();
+        Ok(Parts { application: application.to_owned(), sought, names })
     }
 }
 
 impl Parts {
-    /// The part of this name, or the only one. Where a model is wanted a pipeline will do, since those are models too.
-    fn one(self, what: &'static str, name: Option<&str>) -> Result<String, Error> {
-        let Parts { application, models, pipelines } = self;
-        let mut parts = pipelines;
-        if what == "model" {
-            parts.extend(models);
-        }
-        let has = || {
-            let quoted: Vec<_> = parts.iter().map(|part| format!("'{part}'")).collect();
-            if quoted.is_empty() { "none".into() } else { quoted.join(", ") }
-        };
+    /// The part of this name, or the only one.
+    fn one(self, name: Option<&str>) -> Result<String, Error> {
+        let Parts { application, sought, names } = self;
         match name {
-            Some(name) if parts.contains(name) => Ok(name.to_owned()),
-            Some(name) => {
-                let (name, has) = (name.to_owned(), has());
-                Err(ApplicationUnknown::Part { application, what, name, has }.into())
-            }
-            None if parts.len() == 1 => Ok(parts.into_iter().next().unwrap_or_default()),
-            None => {
-                let has = has();
-                Err(ApplicationUnknown::Several { application, what, has }.into())
-            }
+            Some(name) if names.contains(name) => return Ok(name.to_owned()),
+            None if names.len() == 1 => return Ok(names.into_iter().next().unwrap_or_default()),
+            _ => {}
         }
+        let what = match sought {
+            Sought::Model => "model",
+            Sought::Pipeline => "pipeline",
+        };
+        let quoted: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
+        let has = if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") };
+        Err(match name.map(String::from) {
+            Some(name) => ApplicationUnknown::Part { application, what, name, has }.into(),
+            None => ApplicationUnknown::Several { application, what, has }.into(),
+        })
     }
 }

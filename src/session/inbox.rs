@@ -7,6 +7,7 @@ use async_stream::stream;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::pace::{self, Pace};
 use super::{DropReason, Input, Item, MOST_FLIGHTS, Run};
@@ -50,7 +51,7 @@ impl<I: Input, E: Send + 'static> Inbox<I, E> {
         let inbox = Arc::new(Inbox { queue: Mutex::new(queue), room, filled, taken });
         let reader = Arc::clone(&inbox).fill(source, pace);
         stream! {
-            let _reader = AbortOnDropHandle::new(tokio::spawn(reader));
+            let _reader = AbortOnDropHandle::new(tokio::spawn(reader.in_current_span()));
             while let Some(item) = inbox.take().await {
                 yield item;
             }

@@ -14,7 +14,7 @@ use frameserve::model::version::Treatment;
 use frameserve::model::{Control, Device, Pixels, Settings};
 use frameserve::proto::{Encoding, MsgReply, MsgRequest, PixelFormat, StreamConfig};
 use frameserve::tensor::values::values_f32;
-use frameserve::tensor::{Data, DataType, Shape, Tensor};
+use frameserve::tensor::{Data, DataType, Kept, Shape, Tensor};
 use futures_util::future::join_all;
 
 use crate::harness::{TestServer, config, exchange, jpeg, reply_as};
@@ -61,11 +61,11 @@ fn encoded(pictures: &[Bytes]) -> Tensor {
 async fn infer(server: &TestServer, model: &str, tensor: Tensor, outputs: &[Asked]) -> Vec<Tensor> {
     let served = server.engine.served(model, "").unwrap();
     let name = served.signature().inputs[0].name.clone();
-    let inputs = vec![Given { name, tensor }];
+    let inputs = vec![Given { name, tensor: Kept::Here(tensor) }];
     let request =
         InferRequest { inputs, outputs: outputs.to_vec(), treatment: Treatment::default(), codec: None };
     let reply = server.engine.infer(&served, request).await.unwrap();
-    reply.outputs.into_iter().map(|(_, tensor)| tensor).collect()
+    reply.outputs.into_iter().map(|(_, tensor)| tensor.fetch().unwrap()).collect()
 }
 
 /// Frames of a pipeline, raw.
@@ -114,7 +114,7 @@ async fn a_style_paints_the_same() {
         assert_eq!((host.width, host.height), (device.width, device.height));
         assert!(most_apart(&host.img, &device.img) <= 1);
     }
-    let painted = |codec| Asked { name: "painted".into(), classification: 0, codec };
+    let painted = |codec| Asked { codec, ..Asked::whole("painted") };
     let png = painted(Some(FrameEncoding::new(Codec::Png)));
     let sent = || encoded(&[jpeg(240, 160)]);
     let host = infer(&server, "wave", sent(), std::slice::from_ref(&png)).await;

@@ -34,7 +34,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tar", &["src/model/archive"]),
     ("flate2", &["src/model/archive"]),
     ("serde_saphyr", &["src/model/archive"]),
-    ("fast_image_resize", &["src/tensor/image"]),
     ("base64", &["src/grpc/torchserve"]),
     ("regex", &["src/model/store"]),
     ("ureq", &["src/model/store"]),

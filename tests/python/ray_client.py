@@ -114,7 +114,7 @@ def applications_have_their_models_and_no_others(server):
     equal(reply.model_name, "identity", "the only one of it")
     for model, application, text in [
         ("identity", "nowhere", f"Application 'nowhere' not found. {LIST}"),
-        ("", "", f"Application metadata not set. {LIST}"),
+        ("", "", "Request for unknown model: '' is not found"),
         ("half", "shop", "Application 'shop' has no model 'half': it has 'identity', 'scores'"),
     ]:
         error = refused(lambda: server.infer(model, [("application", application)]))

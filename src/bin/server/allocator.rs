@@ -18,7 +18,7 @@ pub struct Options(*const c_char);
 unsafe impl Sync for Options {}
 
 /// jemalloc reads a variable of this name when it begins. Pieces of 8 MiB and more would else be an exception, and not
-/// be kept; and what is not used again goes back to the kernel within a minute, where it would be ten seconds: slow
-/// networks need their memory again only after some.
+/// be kept; 64 MiB is more than the layers of networks take that are fast enough for video. A thread of its own gives
+/// back what was not used again for ten seconds, also where nothing else happens.
 #[unsafe(export_name = "malloc_conf")]
-pub static OPTIONS: Options = Options(c"oversize_threshold:0,dirty_decay_ms:60000".as_ptr());
+pub static OPTIONS: Options = Options(c"oversize_threshold:67108864,background_thread:true".as_ptr());

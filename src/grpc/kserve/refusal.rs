@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status};
 
-use crate::error::Error;
+use crate::error::{ApplicationUnknown, Error, ModelUnknown};
 use crate::grpc::status;
 
 /// What a client is told instead of a reply.
@@ -53,6 +53,13 @@ impl Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
+        let error = match error {
+            // A request without a model's name, for whose clients that is a name like any other.
+            Error::ApplicationUnknown(unknown) if *unknown == ApplicationUnknown::NotSet => {
+                ModelUnknown::Model(String::new()).into()
+            }
+            error => error,
+        };
         let (code, text) = status::describe(&error);
         Refusal::Other(code, text)
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinError;
 use tracing::Instrument;
 
 use super::super::version::Version;
-use super::known::Known;
+use super::known::{Known, Model};
 use super::loading::Brought;
 use super::{Control, Registry};
 use crate::error::{Error, ModelUnknown};
@@ -53,14 +53,11 @@ impl Registry {
             Some(versions) => versions,
             None => self.under_way(name, most).await?,
         };
-        let Some(number) = version else {
-            return versions
-                .last()
-                .map(Arc::clone)
-                .ok_or_else(|| ModelUnknown::NoneReady(name.into()).into());
-        };
-        let found = versions.iter().find(|version| version.number() == number);
-        found.map_or_else(|| self.find(name, version), |found| Ok(Arc::clone(found)))
+        self.find(name, version).or_else(|error| {
+            // It may have had to make room already.
+            let wanted = |loaded: &&Arc<Version>| version.is_none_or(|number| loaded.number() == number);
+            versions.iter().rev().find(wanted).map(Arc::clone).ok_or(error)
+        })
     }
 
     /// The load of this model that others wait for too, or a new one.
@@ -91,9 +88,11 @@ impl Registry {
         if !self.is_on_disk(name).await? {
             return Err(ModelUnknown::Model(name.into()).into());
         }
-        while let Some(idle) = self.least_recent(most) {
+        while let Some((last, idle)) = self.least_recent(most) {
             tracing::info!(model = idle, most, "a model makes room for another (--max-multiplexed)");
-            self.retire(&idle, |known| !known.registered).await;
+            // Meanwhile it may have been asked again, or loaded by somebody who wants it to stay.
+            let still = |model: &Model| model.demanded == Some(last);
+            self.retire_if(&idle, still, |known| !known.registered).await;
         }
         Arc::clone(self).load_from(name.into(), Brought::default()).await?;
         if let Some(model) = self.models().get_mut(name) {
@@ -117,12 +116,12 @@ impl Registry {
         self.demands.uses.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The model that has to go so that there is room for one more.
-    fn least_recent(&self, most: usize) -> Option<String> {
+    /// The model that has to go so that there is room for one more, and when it was used last.
+    fn least_recent(&self, most: usize) -> Option<(u64, String)> {
         let models = self.models();
         let demanded = models.iter().filter_map(|(name, model)| Some((model.demanded?, name)));
-        let least = demanded.clone().min()?.1;
-        (demanded.count() >= most).then(|| least.clone())
+        let (last, least) = demanded.clone().min()?;
+        (demanded.count() >= most).then(|| (last, least.clone()))
     }
 
     async fn is_on_disk(&self, name: &str) -> Result<bool, Error> {

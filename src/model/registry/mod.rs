@@ -217,10 +217,19 @@ impl Registry {
         }
     }
 
+    /// Unloads these versions of a model.
     async fn retire(&self, name: &str, which: impl Fn(&Known) -> bool) {
+        self.retire_if(name, |_| true, which).await;
+    }
+
+    /// The same, if the model is still so once nobody loads it.
+    async fn retire_if(&self, name: &str, still: impl Fn(&Model) -> bool, which: impl Fn(&Known) -> bool) {
         let busy = self.models().get(name).map(|model| Arc::clone(&model.busy));
         let Some(busy) = busy else { return };
         let alone = busy.lock_owned().await;
+        if !self.models().get(name).is_some_and(still) {
+            return;
+        }
         let retired: Vec<_> = self.change(name, |model| {
             (model.loaded, model.demanded, model.reason) = (None, None, String::new());
             model.versions.values_mut().filter(|known| which(known)).map(Known::retire).collect()

@@ -118,6 +118,8 @@ struct Module {
   std::vector<const char *> return_names;
   bool returns_known = true;
   bool keeps_state = false;
+  // Weights and inputs of four dimensions lie with their channels last.
+  bool channels_last = false;
   // What stands in for 32-bit floats while it runs.
   std::optional<at::ScalarType> computes;
 

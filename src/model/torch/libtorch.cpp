@@ -137,6 +137,18 @@ void describe(Module &into) {
 
 // --- Arguments ---
 
+bool has_channels(const at::Tensor &tensor) { return tensor.dim() == 4 && tensor.is_floating_point(); }
+
+void put_channels_last(std::vector<at::Tensor> &tensors) {
+  for (at::Tensor &tensor : tensors)
+    if (has_channels(tensor)) tensor = tensor.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+template <typename Tensors> void put_weights_channels_last(const Tensors &weights) {
+  for (at::Tensor weight : weights)
+    if (has_channels(weight)) weight.set_data(weight.contiguous(at::MemoryFormat::ChannelsLast));
+}
+
 at::IValue list_of(const std::vector<at::Tensor> &tensors) {
   c10::List<at::Tensor> list;
   for (const at::Tensor &tensor : tensors) list.push_back(tensor);
@@ -151,6 +163,7 @@ at::IValue dict_of(const Call &call, const std::vector<at::Tensor> &tensors) {
 
 std::vector<at::IValue> arguments_of(const Module &module, const Call &call, Staging &staging) {
   auto tensors = tensors_of(module, call, staging);
+  if (module.channels_last) put_channels_last(tensors);
   std::vector<at::IValue> values;
   for (size_t i = 0; i < module.arguments.size(); i++) {
     const Input *end = call.inputs + call.count;
@@ -236,6 +249,17 @@ char *frameserve_torch_load(const char *path, int32_t device, int32_t computes, 
     }
     describe(*module);
     *into = module.release();
+  });
+}
+
+// Changes the module, which must be fresh: its weights, and what it is run with from now on.
+char *frameserve_torch_channels_last(Module *module) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    c10::OptionalDeviceGuard guard(module->device.is_cpu() ? std::nullopt : std::optional(module->device));
+    put_weights_channels_last(module->module.parameters());
+    put_weights_channels_last(module->module.buffers());
+    module->channels_last = true;
   });
 }
 

@@ -117,6 +117,14 @@ impl Module {
         Ok(self)
     }
 
+    /// Has weights and inputs of pictures lie with their channels last, which some networks are faster with. The module
+    /// must not have run, and is lost on an error.
+    pub fn channels_last(self) -> Result<Self, String> {
+        // SAFETY: the module is ours, and nobody else's.
+        check(unsafe { raw::frameserve_torch_channels_last(self.module) })?;
+        Ok(self)
+    }
+
     /// What its `forward` takes and gives.
     pub fn graph(&self) -> Graph {
         let mut count = 0;

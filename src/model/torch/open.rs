@@ -95,26 +95,26 @@ impl Version {
         // The lock is held meanwhile: the other instances of the device wait for this module.
         let read = modules.read.take().filter(|_| device == Device::Cpu);
         let module = read.map_or_else(|| load(&self.file, device, self.precision), Ok)?;
-        let module = Arc::new(self.optimized(module, device)?);
+        let module = Arc::new(self.fastest(module, device)?);
         if !self.keeps_state {
             modules.shared.insert(device, Arc::clone(&module));
         }
         Ok(module)
     }
 
-    /// The faster of the module as it is and as libtorch optimises it; as it is, if that can't be measured, or if
-    /// the runs for it would leave traces.
-    fn optimized(&self, module: Module, device: Device) -> Result<Module, Error> {
+    /// The module in whichever form is fastest; as it is, if that can't be measured, or if the runs for it would leave
+    /// traces.
+    fn fastest(&self, module: Module, device: Device) -> Result<Module, Error> {
         let sample = (self.plan.optimized && !self.keeps_state).then(|| tune::sample(&self.plan.settings));
         let Some(sample) = sample.flatten() else { return Ok(module) };
         let mut mode = self.plan.mode();
         mode.stream = module.stream().map_err(|reason| self.failed(&reason))?;
         let batch = [sample];
         let inputs = self.plan.inputs(&batch, Pixels::default())?;
-        // One that was cloned is not optimised as well, so the file is read again.
-        let second = load(&self.file, device, self.precision)?;
+        // One that was cloned is not optimised as well, so the file is read again for each form.
+        let fresh = || load(&self.file, device, self.precision).map_err(|error| error.to_string());
         let trial = Trial { model: &self.plan.settings.name, device, mode, inputs: &inputs };
-        Ok(tune::faster(&trial, module, second))
+        Ok(tune::fastest(&trial, module, fresh))
     }
 
     fn modules(&self) -> MutexGuard<'_, Modules> {

@@ -105,6 +105,7 @@ unsafe extern "C" {
         computes: i32,
         into: *mut *mut CModule,
     ) -> *mut c_char;
+    pub fn frameserve_torch_channels_last(module: *mut CModule) -> *mut c_char;
     pub fn frameserve_torch_optimize(module: *mut CModule) -> *mut c_char;
     pub fn frameserve_torch_free(module: *mut CModule);
     pub fn frameserve_torch_arguments(module: *const CModule, count: *mut usize) -> *const CArgument;

@@ -1,4 +1,5 @@
-//! Finds out whether a model is faster as libtorch optimises it, and gives the same.
+//! Finds out in which form a model is fastest and gives the same: as it is, as libtorch optimises it, or with the
+//! channels of its tensors last.
 
 use std::time::{Duration, Instant};
 
@@ -50,31 +51,90 @@ fn varied(tensor: Tensor) -> Tensor {
     random.flatten().unwrap_or(tensor)
 }
 
-/// One of two modules of the same file: the second optimised, if that is faster and gives the same, else the first.
-pub fn faster(trial: &Trial, plain: Module, fresh: Module) -> Module {
+/// What can be done to a module before it runs.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Optimized,
+    ChannelsLast,
+    OptimizedChannelsLast,
+}
+
+/// A module in another form, which gives the same.
+struct Candidate {
+    form: Form,
+    module: Module,
+    shortest: Duration,
+}
+
+/// The module, or another of the same file in a form that is faster and gives the same. `fresh` reads the file.
+pub fn fastest(trial: &Trial, plain: Module, fresh: impl Fn() -> Result<Module, String>) -> Module {
     let model = trial.model;
-    match trial.compare(&plain, fresh) {
-        Ok((difference, (before, after), optimized)) => {
-            let better = difference <= TOLERANCE && after.as_secs_f64() < before.as_secs_f64() * GAIN;
-            tracing::info!(model, ?before, ?after, difference, better, "measured the optimised graph");
-            if better { optimized } else { plain }
+    match trial.best(&plain, fresh) {
+        Ok(Some(Candidate { form, module, .. })) => {
+            tracing::info!(model, ?form, "the model runs in the form that is fastest here");
+            module
         }
+        Ok(None) => plain,
         Err(reason) => {
             // If the model itself fails, its warm-up will say so.
-            tracing::debug!(model, reason, "the graph can't be optimised");
+            tracing::debug!(model, reason, "the forms of the model can't be measured");
             plain
         }
     }
 }
 
+impl Form {
+    const ALL: [Form; 3] = [Form::Optimized, Form::ChannelsLast, Form::OptimizedChannelsLast];
+
+    fn of(self, fresh: Module) -> Result<Module, String> {
+        match self {
+            Form::Optimized => fresh.optimized(),
+            Form::ChannelsLast => fresh.channels_last(),
+            Form::OptimizedChannelsLast => fresh.channels_last()?.optimized(),
+        }
+    }
+}
+
 impl Trial<'_> {
-    /// How far apart their results are, their times, and the second as it was optimised.
-    fn compare(&self, plain: &Module, fresh: Module) -> Result<(f64, (Duration, Duration), Module), String> {
+    /// The fastest of the other forms, if it is faster.
+    fn best(
+        &self,
+        plain: &Module,
+        fresh: impl Fn() -> Result<Module, String>,
+    ) -> Result<Option<Candidate>, String> {
         // A run comes first, since it sets the thread up.
         let expected = self.warm(plain)?;
-        let optimized = fresh.optimized()?;
-        let difference = expected.difference(&self.warm(&optimized)?)?;
-        Ok((difference, self.times(plain, &optimized)?, optimized))
+        let candidate = |form: Form| match self.candidate(form, fresh()?, &expected) {
+            Ok(candidate) => Ok(candidate),
+            Err(reason) => {
+                tracing::debug!(model = self.model, ?form, reason, "the model can't have this form");
+                Ok(None)
+            }
+        };
+        let candidates: Result<Vec<_>, String> = Form::ALL.into_iter().map(candidate).collect();
+        let mut candidates: Vec<Candidate> = candidates?.into_iter().flatten().collect();
+        let shortest = self.times(plain, &mut candidates)?;
+        for Candidate { form, shortest: other, .. } in &candidates {
+            tracing::debug!(model = self.model, ?form, ?shortest, ?other, "measured");
+        }
+        let best = candidates.into_iter().min_by_key(|candidate| candidate.shortest);
+        Ok(best.filter(|best| best.shortest.as_secs_f64() < shortest.as_secs_f64() * GAIN))
+    }
+
+    /// A module in this form, if it gives what is expected.
+    fn candidate(&self, form: Form, fresh: Module, expected: &Results) -> Result<Option<Candidate>, String> {
+        let module = form.of(fresh)?;
+        let difference = expected.difference(&self.warm(&module)?)?;
+        let same = difference <= TOLERANCE;
+        if !same {
+            tracing::debug!(
+                model = self.model,
+                ?form,
+                difference,
+                "the model gives something else in this form"
+            );
+        }
+        Ok(same.then_some(Candidate { form, module, shortest: Duration::MAX }))
     }
 
     fn warm(&self, module: &Module) -> Result<Results, String> {
@@ -84,12 +144,15 @@ impl Trial<'_> {
         module.run(self.mode, self.inputs)
     }
 
-    /// The shortest run of each. They take turns, so that what else the machine does hits both.
-    fn times(&self, one: &Module, other: &Module) -> Result<(Duration, Duration), String> {
+    /// The shortest run of each. They take turns, so that what else the machine does hits all.
+    fn times(&self, plain: &Module, candidates: &mut [Candidate]) -> Result<Duration, String> {
         let end = Instant::now() + TIME;
-        let mut shortest = (Duration::MAX, Duration::MAX);
+        let mut shortest = Duration::MAX;
         for _ in 0..TIMED_RUNS {
-            shortest = (shortest.0.min(self.time(one)?), shortest.1.min(self.time(other)?));
+            shortest = shortest.min(self.time(plain)?);
+            for candidate in &mut *candidates {
+                candidate.shortest = candidate.shortest.min(self.time(&candidate.module)?);
+            }
             if Instant::now() > end {
                 break;
             }

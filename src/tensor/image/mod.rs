@@ -5,13 +5,12 @@ mod geometry;
 mod pixels;
 mod samples;
 
-use fast_image_resize::FilterType;
 use opencv::boxed_ref::BoxedRef;
 use opencv::core::{self, CV_8UC1, Mat, Rect, Scalar, Vector};
 use opencv::imgproc;
 use opencv::prelude::*;
 
-use antialias::Pixels;
+use antialias::{Filter, Pixels};
 pub use geometry::Geometry;
 pub use samples::Scaling;
 
@@ -176,10 +175,10 @@ impl Preparation {
     /// The largest size that a picture of this size has on its way, once it is decoded.
     pub fn working_size(&self, picture: Size) -> Size {
         let around = self.around(picture);
-        if antialias::filter(self.recipe.interpolation).is_none() || self.recipe.resize == Resize::Keep {
+        if Filter::of(self.recipe.interpolation).is_none() || self.recipe.resize == Resize::Keep {
             return around;
         }
-        // A wide picture can become a large one before it is narrow.
+        // A high picture can become a large one before it is low.
         let between = antialias::between(picture, around);
         let pixels = |size: &Size| u64::from(size.width) * u64::from(size.height);
         if pixels(&between) > pixels(&around) { between } else { around }
@@ -298,7 +297,7 @@ impl Preparation {
         if scaled != steps.around {
             to.set_to_def(&Scalar::all(self.recipe.pad.into()))?;
         }
-        if let Some(filter) = antialias::filter(self.recipe.interpolation) {
+        if let Some(filter) = Filter::of(self.recipe.interpolation) {
             return antialiased(shown, filter, steps, halved, to);
         }
         let mut to = to.roi_mut(rect(steps.inset, scaled))?;
@@ -406,7 +405,7 @@ impl Steps {
 /// Scales what is shown in one piece, and puts it where it belongs.
 fn antialiased(
     shown: &BoxedRef<'_, Mat>,
-    filter: FilterType,
+    filter: Filter,
     steps: &Steps,
     piece: &mut Mat,
     to: &mut Mat,
