@@ -181,10 +181,9 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, &with_models, ServingStatus::NotServing).await;
         set_health(&health, &WITHOUT_MODELS, ServingStatus::Serving).await;
-        let common = Routes::default()
-            .add_service(health_service.max_decoding_message_size(NAME_BYTES))
-            .add_service(self.reflection().build_v1()?.max_decoding_message_size(NAME_BYTES))
-            .add_service(self.reflection().build_v1alpha()?.max_decoding_message_size(NAME_BYTES));
+        let health_service = health_service.max_decoding_message_size(NAME_BYTES);
+        let reflection = self.reflection().build_v1()?.max_decoding_message_size(NAME_BYTES);
+        let reflection_alpha = self.reflection().build_v1alpha()?.max_decoding_message_size(NAME_BYTES);
         let drain = self.engine.drain().clone();
         let farewell = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(config.transport.max_connections));
@@ -193,7 +192,11 @@ impl Server {
             // Tokens are renewed over plain HTTP.
             let mut builder =
                 transport(&config.transport).accept_http1(services.manages()).layer(self.calls.clone());
-            let router = builder.add_routes(self.routes(common.clone(), services));
+            let routes = (self.routes(services))
+                .add_service(health_service.clone())
+                .add_service(reflection.clone())
+                .add_service(reflection_alpha.clone());
+            let router = builder.add_routes(routes);
             // While it drains no connections are taken, and those that there are stay.
             let accepted = connections(socket, Arc::clone(&permits));
             let accepted = accepted.take_until(drain.clone().cancelled_owned()).chain(stream::pending());
@@ -247,18 +250,15 @@ impl Server {
         }
     }
 
-    /// What is served on one address, besides what is common to all.
-    fn routes(&self, common: Routes, services: Services) -> Routes {
+    /// What is served on one address, besides health and reflection.
+    fn routes(&self, services: Services) -> Routes {
         let routes = match services {
-            Services::Main | Services::MainAndManagement => {
-                let mounted = self.routes.clone().into_axum_router();
-                Routes::from(mounted.merge(common.into_axum_router()))
-                    .add_service(self.image_test())
-                    .add_service(Uncopied(self.kserve()))
-                    .add_service(self.mindspore())
-                    .add_service(self.ray())
-            }
-            Services::Inference | Services::Management => common,
+            Services::Main | Services::MainAndManagement => (self.routes.clone())
+                .add_service(self.image_test())
+                .add_service(Uncopied(self.kserve()))
+                .add_service(self.mindspore())
+                .add_service(self.ray()),
+            Services::Inference | Services::Management => Routes::default(),
         };
         let Some(torchserve) = &self.torchserve else { return routes };
         let routes = match services {

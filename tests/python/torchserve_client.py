@@ -4,6 +4,7 @@ store. The archive of the sample classifier is made here, by torch-model-archive
 
 import base64
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import grpc
 import stubs
 from checks import equal, holds, parser, run
 
-pb, services = stubs.load(file="torchserve/inference.proto")
+pb, services = stubs.load(stubs.PROTOS, "torchserve/inference.proto", "google/rpc/status.proto")
 management_pb, management_services = stubs.load(file="torchserve/management.proto")
 
 TIMEOUT_SECONDS = 120
@@ -65,7 +66,10 @@ def archive(client, name, version, *more):
         command += ["--version", version, "--serialized-file", str(client.classifier / "1" / "model.pt")]
         command += ["--handler", "image_classifier", "--extra-files", str(index)]
         command += ["--export-path", str(client.store), "--force", *more]
-        subprocess.run(command, check=True, capture_output=True)
+        # It gathers files in a folder of the model's name, which another run may have too.
+        environment = {**os.environ, "TMPDIR": folder}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        equal(done.returncode, 0, f"torch-model-archiver ends well: {done.stdout}{done.stderr}")
 
 
 def refused(call, code, text):
