@@ -430,11 +430,13 @@ fn made(settings: &Settings, gave: &Gave, asked: &Asked, bench: &mut Workbench) 
         (Some(encoding), Some(picture), _) => picture.of_pixels().encode(outputs, encoding, bench),
         (Some(encoding), None, Some(pictures)) => pictures.encode(outputs, geometry, encoding, bench),
         _ if asked.classification > 0 => {
+            let named = signature.outputs[index].labels.as_deref();
+            let labels = named.or_else(|| Some(pictures.as_ref()?.labels(index)));
             let ranking = Ranking {
                 best: asked.classification,
                 rows: (signature.max_batch > 0).then(|| output.shape().dims().first().copied().unwrap_or(1)),
                 activation: pictures.as_ref().map(|pictures| pictures.activation(index)).unwrap_or_default(),
-                labels: signature.outputs[index].labels.as_deref().unwrap_or_default(),
+                labels: labels.unwrap_or_default(),
             };
             Ok(classification::classify(output, &ranking)?.tensor)
         }

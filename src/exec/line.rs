@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
 use super::batch::{Entry, Full, Policy, Queue, TimeoutAction, Turn, Wanted};
 use super::courier::Courier;
+use super::rest::Rest;
 use crate::error::Error;
 use crate::limits::WhenFull;
 
@@ -17,15 +18,14 @@ pub struct Line<I, O, K> {
     state: Mutex<State<I, O, K>>,
     /// A place was left, and one of those who wait for one may have it.
     left: Arc<Notify>,
+    /// Threads that wait for work.
+    rest: Arc<Rest>,
     courier: Courier,
 }
 
 struct State<I, O, K> {
     queue: Queue<Arc<Slot<I, O>>, K>,
     closed: Option<Error>,
-    /// Threads that wait for work. The one that came last is woken first: it still has in its core's cache what it
-    /// works with.
-    idle: Vec<Thread>,
 }
 
 /// Tells one thread that it is to take no further batch.
@@ -75,6 +75,7 @@ pub struct Answer<I, O> {
     answer: oneshot::Receiver<Result<O, Error>>,
     refused_at: Option<Instant>,
     left: Arc<Notify>,
+    rest: Arc<Rest>,
 }
 
 /// What became of a request that looked for a place.
@@ -102,8 +103,8 @@ impl<I, O> Slot<I, O> {
 impl<I, O, K: PartialEq> Line<I, O, K> {
     /// An empty line, whose answers this courier brings.
     pub fn new(policy: Policy, courier: Courier) -> Self {
-        let state = State { queue: Queue::new(policy), closed: None, idle: Vec::new() };
-        Line { state: Mutex::new(state), left: Arc::default(), courier }
+        let state = State { queue: Queue::new(policy), closed: None };
+        Line { state: Mutex::new(state), left: Arc::default(), rest: Arc::default(), courier }
     }
 
     /// Lets a request wait.
@@ -152,10 +153,10 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let entry = Entry { job: Arc::clone(&slot), rows, kind, level, came, timeout, stream };
         let max = policy.queue(level).max_size;
         state.queue.push(entry).map_err(|Full(count)| Error::QueueFull { count, max })?;
-        let idle = state.idle.pop();
         drop(state);
-        idle.iter().for_each(Thread::unpark);
-        Ok(Ok(Answer { slot, answer, refused_at, left: Arc::clone(&self.left) }))
+        self.rest.wake();
+        let (left, rest) = (Arc::clone(&self.left), Arc::clone(&self.rest));
+        Ok(Ok(Answer { slot, answer, refused_at, left, rest }))
     }
 
     /// Waits until there is work, and takes what is to be worked on together. `None` once the line is closed and
@@ -166,35 +167,50 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
             let closed = state.closed.is_some();
             if !closed && dismissal.0.load(Ordering::Relaxed) {
                 // What woke this thread may have been meant for any of them.
-                let idle = if state.queue.is_empty() { None } else { state.idle.pop() };
+                let others = !state.queue.is_empty();
                 drop(state);
-                idle.iter().for_each(Thread::unpark);
-                return None;
+                return self.leave(others, None);
             }
+            self.rest.enter();
             let next = state.queue.next(Instant::now(), closed);
             (0..state.queue.take_freed()).for_each(|_| self.left.notify_one());
             for slot in next.expired {
                 slot.refuse(Error::QueueTimeout);
             }
-            match next.turn {
+            let until = match next.turn {
                 Turn::Run(slots) => {
                     let jobs: Vec<_> = slots.iter().filter_map(|slot| slot.take(&self.courier)).collect();
                     if !jobs.is_empty() {
                         // Of what is left another thread may take some. Where nothing is, it would wake in vain.
-                        let idle = if state.queue.is_empty() { None } else { state.idle.pop() };
+                        let others = !state.queue.is_empty();
                         drop(state);
-                        idle.iter().for_each(Thread::unpark);
-                        return Some(jobs);
+                        return self.leave(others, Some(jobs));
                     }
+                    self.rest.leave();
+                    continue;
                 }
-                Turn::Idle if closed => return None,
-                Turn::Idle => state = self.rest(state, thread::park),
-                Turn::WaitUntil(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    state = self.rest(state, || thread::park_timeout(left));
-                }
+                Turn::Idle if closed => return self.leave(false, None),
+                Turn::Idle => None,
+                Turn::WaitUntil(until) => Some(until),
+            };
+            drop(state);
+            match until {
+                None => thread::park(),
+                Some(until) => thread::park_timeout(until.saturating_duration_since(Instant::now())),
             }
+            state = self.state();
+            // Who was not woken, but has come back by itself, is still among those that rest.
+            self.rest.leave();
         }
+    }
+
+    /// Goes to work, or away; another one may have something to do too.
+    fn leave<T>(&self, others: bool, with: Option<T>) -> Option<T> {
+        self.rest.leave();
+        if others {
+            self.rest.wake();
+        }
+        with
     }
 
     /// How many wait.
@@ -204,12 +220,11 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
 
     /// Sends a thread away once it has done what it works on.
     pub fn dismiss(&self, dismissal: &Dismissal) {
-        let mut state = self.state();
+        let state = self.state();
         dismissal.0.store(true, Ordering::Relaxed);
-        // It may be any of them; the others wait again.
-        let idle = std::mem::take(&mut state.idle);
         drop(state);
-        idle.iter().for_each(Thread::unpark);
+        // It may be any of them; the others wait again.
+        self.rest.wake_all();
     }
 
     /// Takes requests, also after it was closed, for so many threads to work on.
@@ -221,11 +236,8 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
 
     /// Takes no more requests, and answers them with this error. What waits is still worked on.
     pub fn close(&self, why: Error) {
-        let mut state = self.state();
-        state.closed.get_or_insert(why);
-        let idle = std::mem::take(&mut state.idle);
-        drop(state);
-        idle.iter().for_each(Thread::unpark);
+        self.state().closed.get_or_insert(why);
+        self.rest.wake_all();
         self.left.notify_waiters();
     }
 
@@ -234,28 +246,12 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let mut state = self.state();
         let waiting = state.queue.drain();
         state.closed.get_or_insert(why.clone());
-        let idle = std::mem::take(&mut state.idle);
         drop(state);
         for slot in waiting {
             slot.refuse(why.clone());
         }
-        idle.iter().for_each(Thread::unpark);
+        self.rest.wake_all();
         self.left.notify_waiters();
-    }
-
-    /// Waits until something has changed, as `park` does.
-    fn rest<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<I, O, K>>,
-        park: impl FnOnce(),
-    ) -> MutexGuard<'a, State<I, O, K>> {
-        state.idle.push(thread::current());
-        drop(state);
-        park();
-        let mut state = self.state();
-        // Who was not woken, but has come back by itself, is still among them.
-        state.idle.retain(|idle| idle.id() != thread::current().id());
-        state
     }
 
     fn state(&self) -> MutexGuard<'_, State<I, O, K>> {
@@ -315,6 +311,8 @@ impl<I, O> Drop for Answer<I, O> {
     fn drop(&mut self) {
         if self.slot.held().take().is_some() {
             self.left.notify_one();
+            // A thread may wait for others to join this one, and what waits now need not wait with it.
+            self.rest.wake();
         }
     }
 }
@@ -347,6 +345,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobody_waits_for_the_company_of_who_has_gone_away() {
+        let policy = Policy { max_delay: Duration::from_secs(3600), ..Policy::eager(4) };
+        let line = Arc::new(Numbers::new(policy, Courier::default()));
+        let alone = line.send(request(1)).unwrap();
+        let worker = Arc::clone(&line);
+        let thread = thread::spawn(move || inputs(&worker.next(&Dismissal::default()).unwrap()));
+        let rests = || {
+            while line.rest.count() == 0 {
+                thread::yield_now();
+            }
+        };
+        rests();
+        // A whole batch, which the one that waits does not fit into. It is looked at while that one is still wanted.
+        let whole = line.send(Request { rows: 4, ..request(2) }).unwrap();
+        rests();
+        drop(alone);
+        assert_eq!(thread.join().unwrap(), [2]);
+        drop(whole);
+    }
+
+    #[tokio::test]
     async fn the_thread_that_worked_last_is_woken_first() {
         let line = Arc::new(Numbers::new(Policy::eager(1), Courier::default()));
         let threads: Vec<_> = (1..=3)
@@ -357,7 +376,7 @@ mod tests {
                         jobs.into_iter().for_each(|job| job.answer(Ok(number)));
                     }
                 });
-                while line.state().idle.len() < number as usize {
+                while line.rest.count() < number as usize {
                     thread::yield_now();
                 }
                 thread
@@ -365,7 +384,7 @@ mod tests {
             .collect();
         for _ in 0..5 {
             assert_eq!(line.send(request(0)).unwrap().wait().await, Ok(3));
-            while line.state().idle.len() < threads.len() {
+            while line.rest.count() < threads.len() {
                 thread::yield_now();
             }
         }

@@ -4,4 +4,5 @@ pub mod batch;
 pub mod courier;
 pub mod line;
 pub mod pool;
+pub mod rest;
 mod turns;

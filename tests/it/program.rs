@@ -63,7 +63,9 @@ impl Program {
                 line.strip_prefix("listening on ").and_then(|rest| rest.split_whitespace().next());
             listening.unwrap_or_else(|| panic!("it said `{line}`")).to_owned()
         };
-        let others = if command.get_args().any(|flag| flag == "--torchserve") { 2 } else { 0 };
+        let listens = command.get_args().filter(|flag| *flag == "--listen").count();
+        let torchserve = command.get_args().any(|flag| flag == "--torchserve");
+        let others = listens.saturating_sub(1) + if torchserve { 2 } else { 0 };
         let (first, others) = (address(), (0..others).map(|_| address()).collect());
         Program { address: first, others, child }
     }

@@ -75,7 +75,7 @@ class Server:
         def messages():
             pipeline = f"classify={NAME}"
             reply = image_pb.ReplyFormat(encoding=image_pb.NO_PICTURE)
-            yield image_pb.MsgRequest(config=image_pb.StreamConfig(pipeline=pipeline, reply=reply))
+            yield image_pb.MsgRequest(config=image_pb.StreamConfig(pipeline=pipeline, reply_format=reply))
             yield image_pb.MsgRequest(img=picture)
 
         replies = [reply for reply in self.image.Analyse(messages(), timeout=TIMEOUT_SECONDS) if reply.labels]

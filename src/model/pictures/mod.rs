@@ -198,6 +198,14 @@ impl Pictures {
         }
     }
 
+    /// Names of the classes that this output's scores are of, as far as they are told here.
+    pub fn labels(&self, output: usize) -> &[String] {
+        match &self.task {
+            Some(Task::Classification(classifier)) if classifier.output == output => &classifier.labels,
+            _ => &[],
+        }
+    }
+
     /// Whether this output can be had as an encoded picture.
     pub fn gives_picture(&self, output: usize) -> bool {
         match &self.task {
