@@ -262,10 +262,21 @@ CHECKS = [
 def main():
     arguments = parser(__doc__)
     arguments.add_argument("--pictures", required=True, help="a folder with chelsea.png and others")
+    arguments.add_argument("--ca", help="certificate of the server's authority; without it there is no TLS")
+    arguments.add_argument("--cert", help="certificate of this client")
+    arguments.add_argument("--key", help="its key")
     options = arguments.parse_args()
+    run(CHECKS, options.check, channel(options), options.pictures)
+
+
+def channel(options):
+    """A channel as that client's SSLConfig makes it, or without TLS as it does without."""
     limits = [("grpc.max_send_message_length", MOST_BYTES), ("grpc.max_receive_message_length", MOST_BYTES)]
-    channel = grpc.insecure_channel(options.server, options=limits)
-    run(CHECKS, options.check, channel, options.pictures)
+    if not options.ca:
+        return grpc.insecure_channel(options.server, options=limits)
+    ca, key, cert = (Path(file).read_bytes() if file else None for file in (options.ca, options.key, options.cert))
+    credentials = grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=cert)
+    return grpc.secure_channel(options.server, credentials, options=limits)
 
 
 if __name__ == "__main__":
