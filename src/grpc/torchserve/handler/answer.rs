@@ -28,7 +28,7 @@ struct Found {
 /// The key of a detection's score, which stands beside its label.
 const SCORE: &str = "score";
 
-/// The answer to a request that [`request`](super::request) made: JSON as TorchServe's handlers write it, or an
+/// The answer to a request that [`request`](super::request()) made: JSON as TorchServe's handlers write it, or an
 /// encoded picture.
 pub fn prediction(served: &Served, reply: InferReply) -> Result<Bytes, Error> {
     let here = reply.outputs.into_iter().map(|(name, tensor)| Ok((name, tensor.fetch()?)));
