@@ -53,5 +53,6 @@ pub mod server;
 pub mod session;
 pub mod tensor;
 pub mod tls;
+mod writes;
 
 pub use error::Error;

@@ -17,6 +17,7 @@ use tonic::codegen::{Service, http::Uri};
 use super::target::Target;
 use super::tls::Handshake;
 use super::trouble::Trouble;
+use crate::writes::writes_through;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Word = Result<(), Trouble>;
@@ -137,28 +138,4 @@ impl<W: AsyncRead + Unpin> AsyncRead for Heard<W> {
     }
 }
 
-impl<W: AsyncWrite + Unpin> AsyncWrite for Heard<W> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().wire).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().wire).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.wire.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().wire).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
-    }
-}
+writes_through!([W: AsyncWrite + Unpin] Heard<W>, wire);

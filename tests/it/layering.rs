@@ -9,6 +9,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("limits", &["error"]),
     ("memory", &[]),
     ("tls", &[]),
+    ("writes", &[]),
     ("frame", &[]),
     ("exec", &[]),
     ("proto", &[]),
@@ -19,8 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["frame", "model", "pipeline"]),
     ("engine", &["config", "exec", "frame", "model", "pipeline", "proto", "session", "tensor"]),
     ("grpc", &["config", "engine", "frame", "model", "pipeline", "proto", "session", "tensor"]),
-    ("server", &["config", "engine", "grpc", "proto", "tls"]),
-    ("client", &["proto", "tls"]),
+    ("server", &["config", "engine", "grpc", "proto", "tls", "writes"]),
+    ("client", &["proto", "tls", "writes"]),
 ];
 
 /// Crates that only some places may use.
