@@ -138,10 +138,10 @@ pub fn video(name: &str) -> String {
     there(&format!(".deps/videos/{name}")).to_str().unwrap().into()
 }
 
-/// Runs a command, which must end well, and gives all that it said.
+/// Runs a command, which must end well, and gives all that it said: errors come first.
 pub fn succeeds(command: &mut Command) -> String {
     let output: Output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let said = String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned();
     assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
     said
 }

@@ -14,11 +14,11 @@ def parser(doc):
 
 
 def run(checks, only, *arguments):
-    """Runs the checks, all or those that are named, and ends the program: with 1 if any failed."""
+    """Runs the checks, all or those that are named, and ends the program: with 1 and what failed, if any did."""
     unknown = set(only or ()) - {check.__name__ for check in checks}
     if unknown:
         sys.exit(f"no such check: {', '.join(sorted(unknown))}")
-    failed = 0
+    failures = []
     for check in checks:
         if only and check.__name__ not in only:
             continue
@@ -26,12 +26,10 @@ def run(checks, only, *arguments):
             check(*arguments)
             print(f"ok: {check.__name__}", flush=True)
         except AssertionError as error:
-            failed += 1
-            print(f"FAILED: {check.__name__}: {error}", flush=True)
+            failures.append(f"FAILED: {check.__name__}: {error}")
         except Exception:  # a failure too, whatever it is, and the other checks go on
-            failed += 1
-            print(f"FAILED: {check.__name__}\n{traceback.format_exc()}", flush=True)
-    sys.exit(1 if failed else 0)
+            failures.append(f"FAILED: {check.__name__}\n{traceback.format_exc()}")
+    sys.exit("\n".join(failures) or None)
 
 
 def equal(found, expected, what):
