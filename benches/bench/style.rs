@@ -23,7 +23,7 @@ const TOTAL_TARGET: f64 = 1.0;
 const EVEN_TARGET: f64 = 0.9;
 const STREAMS: usize = 4;
 /// A frame of the classic model takes up to a second: a span has at least so many that count, and so many before.
-const FRAMES: f64 = 6.0;
+const FRAMES: f64 = 12.0;
 const FRAMES_BEFORE: f64 = 2.0;
 /// Four streams share what one has, and how evenly is to be seen.
 const LONGER: f64 = 3.0;

@@ -105,12 +105,15 @@ impl Version {
     /// The module in whichever form is fastest; as it is, if that can't be measured, or if the runs for it would leave
     /// traces.
     fn fastest(&self, module: Module, device: Device) -> Result<Module, Error> {
-        let sample = (self.plan.optimized && !self.keeps_state).then(|| tune::sample(&self.plan.settings));
-        let Some(sample) = sample.flatten() else { return Ok(module) };
+        let measurable = self.plan.optimized && !self.keeps_state;
+        let samples = if measurable { tune::samples(&self.plan.settings) } else { Vec::new() };
+        if samples.is_empty() {
+            return Ok(module);
+        }
         let mut mode = self.plan.mode();
         mode.stream = module.stream().map_err(|reason| self.failed(&reason))?;
-        let batch = [sample];
-        let inputs = self.plan.inputs(&batch, Pixels::default())?;
+        let inputs = |sample| self.plan.inputs(std::slice::from_ref(sample), Pixels::default());
+        let inputs = samples.iter().map(inputs).collect::<Result<Vec<_>, _>>()?;
         // One that was cloned is not optimised as well, so the file is read again for each form.
         let fresh = || load(&self.file, device, self.precision).map_err(|error| error.to_string());
         let trial = Trial { model: &self.plan.settings.name, device, mode, inputs: &inputs };

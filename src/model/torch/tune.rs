@@ -10,11 +10,16 @@ use crate::model::settings::Settings;
 use crate::model::signature::Port;
 use crate::tensor::{DataType, Shape, Tensor};
 
+/// Requests to measure with: models are asked with pictures of a few sizes, and which form is faster may hang on it.
+const MOST_SAMPLES: usize = 4;
 /// The first runs look at what comes, and compile for it.
-const WARM_RUNS: usize = 3;
-/// Timed runs of each: at least one, and no more than this many or than take this long.
-const TIMED_RUNS: usize = 10;
-const TIME: Duration = Duration::from_secs(2);
+const WARM_RUNS: usize = 2;
+/// Timed runs of each with each sample: at least as many as the first, at most as many as the second, and between them
+/// none more once they have taken this long.
+const TIMED_RUNS: (usize, usize) = (3, 10);
+const TIME: Duration = Duration::from_secs(3);
+/// What takes so many times as long as the fastest after a run is measured no more.
+const HOPELESS: f64 = 1.5;
 /// How far apart the results may be, as parts of the largest value.
 const TOLERANCE: f64 = 1e-4;
 /// A gain that is smaller may be chance.
@@ -26,16 +31,32 @@ pub struct Trial<'a> {
     pub model: &'a str,
     pub device: Device,
     pub mode: Mode,
-    pub inputs: &'a [Input<'a>],
+    /// Of each sample.
+    pub inputs: &'a [Vec<Input<'a>>],
 }
 
-/// A request to measure with: the first that warms the model up, or one row, if all dimensions are fixed.
+/// Requests to measure with: those that warm the model up, or one row, if all dimensions are fixed.
 ///
 /// Random numbers are put in the place of zeros, from which networks of all weights make the same.
-pub fn sample(settings: &Settings) -> Option<Inputs> {
-    if let Some(warmup) = settings.warmup.first() {
-        return Some(warmup.inputs.iter().cloned().map(|input| input.map(varied)).collect());
+pub fn samples(settings: &Settings) -> Vec<Inputs> {
+    if settings.warmup.is_empty() {
+        return row(settings).into_iter().collect();
     }
+    let mut samples: Vec<Inputs> = Vec::new();
+    for warmup in &settings.warmup {
+        let seen = samples.iter().any(|sample| shapes(sample).eq(shapes(&warmup.inputs)));
+        if !seen && samples.len() < MOST_SAMPLES {
+            samples.push(warmup.inputs.iter().cloned().map(|input| input.map(varied)).collect());
+        }
+    }
+    samples
+}
+
+fn shapes(inputs: &Inputs) -> impl Iterator<Item = Option<&Shape>> {
+    inputs.iter().map(|input| input.as_ref().map(Tensor::shape))
+}
+
+fn row(settings: &Settings) -> Option<Inputs> {
     let input = |port: &Port| {
         let dims = port.dims.fixed()?;
         let row: &[usize] = if settings.signature.max_batch > 0 { &[1] } else { &[] };
@@ -59,28 +80,51 @@ enum Form {
     OptimizedChannelsLast,
 }
 
-/// A module in another form, which gives the same.
+/// A module, in another form or as it is, which gives the same.
 struct Candidate {
-    form: Form,
+    form: Option<Form>,
     module: Module,
-    shortest: Duration,
+    /// The shortest run with each sample.
+    shortest: Vec<Duration>,
 }
 
 /// The module, or another of the same file in a form that is faster and gives the same. `fresh` reads the file.
 pub fn fastest(trial: &Trial, plain: Module, fresh: impl Fn() -> Result<Module, String>) -> Module {
     let model = trial.model;
-    match trial.best(&plain, fresh) {
-        Ok(Some(Candidate { form, module, .. })) => {
-            tracing::info!(model, ?form, "the model runs in the form that is fastest here");
-            module
-        }
-        Ok(None) => plain,
-        Err(reason) => {
-            // If the model itself fails, its warm-up will say so.
-            tracing::debug!(model, reason, "the forms of the model can't be measured");
-            plain
-        }
+    let mut candidates = vec![trial.candidate(None, plain)];
+    if let Err(reason) = trial.contest(&mut candidates, fresh) {
+        // If the model itself fails, its warm-up will say so.
+        tracing::debug!(model, reason, "the forms of the model can't be measured");
+        return candidates.swap_remove(0).module;
     }
+    let (shares, best) = ranked(&times(&candidates));
+    for (candidate, share) in candidates.iter().zip(shares) {
+        let Candidate { form, shortest, .. } = candidate;
+        tracing::debug!(model, ?form, ?shortest, share, "measured");
+    }
+    let best = candidates.swap_remove(best);
+    if let Some(form) = best.form {
+        tracing::info!(model, ?form, "the model runs in the form that is fastest here");
+    }
+    best.module
+}
+
+fn times(candidates: &[Candidate]) -> Vec<&[Duration]> {
+    candidates.iter().map(|candidate| candidate.shortest.as_slice()).collect()
+}
+
+/// How long each takes as a share of what the first, the plain module, does, by the geometric mean over the samples;
+/// and which is to run: the plain one, unless another is clearly faster.
+fn ranked(times: &[&[Duration]]) -> (Vec<f64>, usize) {
+    let share = |own: &&[Duration]| {
+        let pairs = own.iter().zip(times[0]);
+        let logarithms = pairs.map(|(time, plain)| (time.as_secs_f64() / plain.as_secs_f64()).ln());
+        (logarithms.sum::<f64>() / own.len() as f64).exp()
+    };
+    let shares: Vec<f64> = times.iter().map(share).collect();
+    let least = (0..shares.len()).min_by(|one, other| shares[*one].total_cmp(&shares[*other]));
+    let best = least.filter(|least| shares[*least] < GAIN).unwrap_or(0);
+    (shares, best)
 }
 
 impl Form {
@@ -96,73 +140,80 @@ impl Form {
 }
 
 impl Trial<'_> {
-    /// The fastest of the other forms, if it is faster.
-    fn best(
+    fn candidate(&self, form: Option<Form>, module: Module) -> Candidate {
+        Candidate { form, module, shortest: vec![Duration::MAX; self.inputs.len()] }
+    }
+
+    /// Adds the other forms to the plain module, and measures them all.
+    fn contest(
         &self,
-        plain: &Module,
+        candidates: &mut Vec<Candidate>,
         fresh: impl Fn() -> Result<Module, String>,
-    ) -> Result<Option<Candidate>, String> {
+    ) -> Result<(), String> {
         // A run comes first, since it sets the thread up.
-        let expected = self.warm(plain)?;
-        let candidate = |form: Form| match self.candidate(form, fresh()?, &expected) {
-            Ok(candidate) => Ok(candidate),
-            Err(reason) => {
-                tracing::debug!(model = self.model, ?form, reason, "the model can't have this form");
-                Ok(None)
+        let expected = self.warm(&candidates[0].module)?;
+        for form in Form::ALL {
+            match self.same(form, fresh()?, &expected) {
+                Ok(Some(module)) => candidates.push(self.candidate(Some(form), module)),
+                Ok(None) => {}
+                Err(reason) => {
+                    tracing::debug!(model = self.model, ?form, reason, "the model can't have this form");
+                }
             }
-        };
-        let candidates: Result<Vec<_>, String> = Form::ALL.into_iter().map(candidate).collect();
-        let mut candidates: Vec<Candidate> = candidates?.into_iter().flatten().collect();
-        let shortest = self.times(plain, &mut candidates)?;
-        for Candidate { form, shortest: other, .. } in &candidates {
-            tracing::debug!(model = self.model, ?form, ?shortest, ?other, "measured");
         }
-        let best = candidates.into_iter().min_by_key(|candidate| candidate.shortest);
-        Ok(best.filter(|best| best.shortest.as_secs_f64() < shortest.as_secs_f64() * GAIN))
+        self.time_all(candidates)
     }
 
     /// A module in this form, if it gives what is expected.
-    fn candidate(&self, form: Form, fresh: Module, expected: &Results) -> Result<Option<Candidate>, String> {
+    fn same(&self, form: Form, fresh: Module, expected: &[Results]) -> Result<Option<Module>, String> {
         let module = form.of(fresh)?;
-        let difference = expected.difference(&self.warm(&module)?)?;
+        let found = self.warm(&module)?;
+        let differences: Result<Vec<f64>, String> =
+            expected.iter().zip(&found).map(|(expected, found)| expected.difference(found)).collect();
+        let difference = differences?.into_iter().fold(0.0, f64::max);
         let same = difference <= TOLERANCE;
         if !same {
-            tracing::debug!(
-                model = self.model,
-                ?form,
-                difference,
-                "the model gives something else in this form"
-            );
+            let model = self.model;
+            tracing::debug!(model, ?form, difference, "the model gives something else in this form");
         }
-        Ok(same.then_some(Candidate { form, module, shortest: Duration::MAX }))
+        Ok(same.then_some(module))
     }
 
-    fn warm(&self, module: &Module) -> Result<Results, String> {
-        for _ in 1..WARM_RUNS {
-            module.run(self.mode, self.inputs)?;
-        }
-        module.run(self.mode, self.inputs)
-    }
-
-    /// The shortest run of each. They take turns, so that what else the machine does hits all.
-    fn times(&self, plain: &Module, candidates: &mut [Candidate]) -> Result<Duration, String> {
-        let end = Instant::now() + TIME;
-        let mut shortest = Duration::MAX;
-        for _ in 0..TIMED_RUNS {
-            shortest = shortest.min(self.time(plain)?);
-            for candidate in &mut *candidates {
-                candidate.shortest = candidate.shortest.min(self.time(&candidate.module)?);
+    fn warm(&self, module: &Module) -> Result<Vec<Results>, String> {
+        let warm = |inputs: &Vec<Input>| {
+            for _ in 1..WARM_RUNS {
+                module.run(self.mode, inputs)?;
             }
-            if Instant::now() > end {
+            module.run(self.mode, inputs)
+        };
+        self.inputs.iter().map(warm).collect()
+    }
+
+    /// They take turns, so that what else the machine does hits all.
+    fn time_all(&self, candidates: &mut Vec<Candidate>) -> Result<(), String> {
+        let end = Instant::now() + TIME;
+        for runs in 1..=TIMED_RUNS.1 {
+            for candidate in &mut *candidates {
+                for (inputs, shortest) in self.inputs.iter().zip(&mut candidate.shortest) {
+                    *shortest = self.time(&candidate.module, inputs)?.min(*shortest);
+                }
+            }
+            if runs >= TIMED_RUNS.0 && Instant::now() > end {
                 break;
             }
+            let (mut shares, _) = ranked(&times(candidates));
+            let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
+            // The plain one stays, since the others are measured by it.
+            shares[0] = least;
+            let mut shares = shares.into_iter();
+            candidates.retain(|_| shares.next().is_some_and(|share| share <= least * HOPELESS));
         }
-        Ok(shortest)
+        Ok(())
     }
 
-    fn time(&self, module: &Module) -> Result<Duration, String> {
+    fn time(&self, module: &Module, inputs: &[Input]) -> Result<Duration, String> {
         let start = (Instant::now(), thread_time());
-        module.run(self.mode, self.inputs)?;
+        module.run(self.mode, inputs)?;
         // What one thread works does not depend on how busy the machine is.
         let alone = self.mode.threads == 1 && self.device == Device::Cpu;
         Ok(if alone { thread_time().saturating_sub(start.1) } else { start.0.elapsed() })
@@ -226,6 +277,18 @@ mod tests {
             assert!(values.iter().all(|value| (0.0..1.0).contains(value)), "{values:?}");
             assert!(values.iter().any(|value| *value < 0.7) && values.iter().any(|value| *value > 0.8));
         }
+    }
+
+    #[test]
+    fn what_is_clearly_faster_over_all_samples_is_best() {
+        let ms = Duration::from_millis;
+        let (plain, level, better) = ([ms(100), ms(1000)], [ms(101), ms(970)], [ms(60), ms(1200)]);
+        let (shares, best) = ranked(&[&plain, &level, &better]);
+        assert_eq!(best, 2, "a small picture counts as much as a large one: {shares:?}");
+        assert!((shares[2] - 0.72_f64.sqrt()).abs() < 1e-9, "{shares:?}");
+        assert_eq!(ranked(&[&plain, &level]).1, 0, "a gain of one part in a hundred may be chance");
+        let nothing = [Duration::ZERO; 2];
+        assert_eq!(ranked(&[&nothing, &nothing]).1, 0, "without a clock there is no telling");
     }
 
     #[test]
