@@ -1,5 +1,6 @@
 //! The wire: one file or folder for each protocol.
 
+pub mod exchange;
 pub mod image_test;
 pub mod kserve;
 pub mod layer;
