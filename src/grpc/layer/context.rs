@@ -55,7 +55,9 @@ impl CallContext {
             Ok(route) => (Ok(()), route),
             Err(error) => (Err(error), Route::default()),
         };
-        let request_id = request_id.unwrap_or_else(made);
+        let mut request_id = request_id.unwrap_or_else(made);
+        // No two calls have the same: HPACK, which compresses headers, is not to remember it in place of others.
+        request_id.set_sensitive(true);
         let trailing = Mutex::default();
         let context = CallContext(Arc::new(Inner { request_id, route, came, deadline, trailing }));
         (context, given.and(routed))
