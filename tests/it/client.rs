@@ -36,6 +36,8 @@ async fn the_server_describes_itself_and_is_well() {
     let client = Client::connect(&format!("http://{}/", server.address)).await.unwrap();
     let described = client.describe().await.unwrap();
     assert!(described.stages.iter().any(|stage| stage.name == "canny"));
+    // As soon as it has looked for models, of which there are none.
+    server.well("").await;
     assert_eq!(client.health("").await.unwrap(), ServingStatus::Serving);
     assert!(matches!(client.health("nothing").await, Err(ClientError::Refused { .. })));
     server.ended().await;

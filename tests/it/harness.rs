@@ -13,10 +13,16 @@ use frameserve::server::{Ended, Listener, Listening, ServeError, Server};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::puppet::PATIENCE;
 
 pub type Client = ImageTestClient<Channel>;
 
@@ -72,6 +78,14 @@ impl TestServer {
     /// Waits until its models are loaded, or failed to load.
     pub async fn loaded(&self) {
         self.engine.models().opened().await;
+    }
+
+    /// Waits until it says that this service of it is well.
+    pub async fn well(&self, service: &str) {
+        let request = HealthCheckRequest { service: service.into() };
+        let seen = HealthClient::new(self.channel().await).watch(request).await.unwrap().into_inner();
+        let mut serving = seen.filter(|seen| seen.as_ref().unwrap().status() == ServingStatus::Serving);
+        tokio::time::timeout(PATIENCE, serving.next()).await.expect(service);
     }
 
     /// Tells it to end, without waiting for that.

@@ -9,11 +9,8 @@ use frameserve::engine::Engine;
 use frameserve::grpc::layer::CallContext;
 use frameserve::server::{Ended, Server};
 use tokio::sync::watch;
-use tokio_stream::{Stream, StreamExt};
+use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -232,10 +229,7 @@ async fn who_goes_away_is_not_waited_for() {
 #[tokio::test]
 async fn health_reflection_and_descriptions_know_it() {
     let (server, _, _) = start(None).await;
-    let mut health = HealthClient::new(server.channel().await);
-    let seen = health.watch(HealthCheckRequest { service: NAME.into() }).await.unwrap().into_inner();
-    let mut serving = seen.filter(|seen| seen.as_ref().unwrap().status() == ServingStatus::Serving);
-    serving.next().await.unwrap().unwrap();
+    server.well(NAME).await;
     let mut reflection = ServerReflectionClient::new(server.channel().await);
     let message_request = Some(MessageRequest::FileContainingSymbol(NAME.into()));
     let request = ServerReflectionRequest { host: String::new(), message_request };

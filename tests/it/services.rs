@@ -9,19 +9,17 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::TestServer;
-use crate::puppet::{Hold, PATIENCE, Puppet, Shelf, map};
+use crate::puppet::{Hold, Puppet, Shelf, map};
 
 #[tokio::test]
 async fn health_is_told_and_turns_when_the_server_drains() {
     let server = TestServer::start(Config::default()).await;
     let mut health = HealthClient::new(server.channel().await);
     for service in ["", "ImageTest"] {
-        let request = || HealthCheckRequest { service: service.into() };
         // As soon as it has looked for models, of which there are none.
-        let seen = health.watch(request()).await.unwrap().into_inner().map(|seen| seen.unwrap().status());
-        let mut serving = seen.filter(|status| *status == ServingStatus::Serving);
-        tokio::time::timeout(PATIENCE, serving.next()).await.expect(service);
-        let status = health.check(request()).await.unwrap().into_inner().status();
+        server.well(service).await;
+        let request = HealthCheckRequest { service: service.into() };
+        let status = health.check(request).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::Serving, "`{service}`");
     }
     let unknown = HealthCheckRequest { service: "Nothing".into() };
