@@ -85,7 +85,8 @@ impl TestServer {
         let request = HealthCheckRequest { service: service.into() };
         let seen = HealthClient::new(self.channel().await).watch(request).await.unwrap().into_inner();
         let mut serving = seen.filter(|seen| seen.as_ref().unwrap().status() == ServingStatus::Serving);
-        tokio::time::timeout(PATIENCE, serving.next()).await.expect(service);
+        let told = tokio::time::timeout(PATIENCE, serving.next()).await.expect(service);
+        assert!(told.is_some(), "`{service}` never was well");
     }
 
     /// Tells it to end, without waiting for that.
