@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::all, clippy::restriction, reason = "it is generated code")]
 
 pub mod codec;
+pub mod framing;
 
 tonic::include_proto!("_");
 

@@ -255,7 +255,7 @@ impl Server {
         let routes = match services {
             Services::Main | Services::MainAndManagement => (self.routes.clone())
                 .add_service(self.image_test())
-                .add_service(Uncopied(self.kserve()))
+                .add_service(Uncopied::new(self.kserve(), self.engine.limits().max_message_bytes))
                 .add_service(self.mindspore())
                 .add_service(self.ray()),
             Services::Inference | Services::Management => Routes::default(),

@@ -1,24 +1,19 @@
 //! Messages that go out and come in as bytes, for who encodes them once and sends them many times. They go out from
 //! where they lie.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http_body::Frame;
+use bytes::{Buf, Bytes};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{Service, http};
 use tonic::transport::Channel;
 
+use crate::proto::framing::{begin_with, header};
+
 /// Larger than tonic's own: a tensor goes into it in few steps.
 const BUFFER: usize = 64 << 10;
-
-/// Before each message of gRPC: whether it is compressed, and its length.
-const HEADER: usize = 5;
 
 /// A message to be sent, among the extensions of its request: a codec could only copy it.
 #[derive(Debug, Clone)]
@@ -27,34 +22,6 @@ pub(super) struct Message(pub Bytes);
 /// Sends the [`Message`] of a request in place of what tonic has encoded, which is nothing.
 #[derive(Debug, Clone)]
 pub(super) struct Sending(pub Channel);
-
-/// What is still to be sent of a request.
-struct Pieces(VecDeque<Bytes>);
-
-impl Message {
-    fn body(self) -> Body {
-        let mut header = BytesMut::with_capacity(HEADER);
-        header.put_u8(0);
-        header.put_u32(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
-        Body::new(Pieces([header.freeze(), self.0].into()))
-    }
-}
-
-impl http_body::Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
-    }
-}
 
 impl Service<http::Request<Body>> for Sending {
     type Response = <Channel as Service<http::Request<Body>>>::Response;
@@ -66,8 +33,8 @@ impl Service<http::Request<Body>> for Sending {
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        if let Some(message) = request.extensions_mut().remove::<Message>() {
-            *request.body_mut() = message.body();
+        if let Some(Message(message)) = request.extensions_mut().remove() {
+            *request.body_mut() = begin_with([header(message.len()), message], Body::empty());
         }
         self.0.call(request)
     }

@@ -6,7 +6,7 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
@@ -60,18 +60,28 @@ impl<U: Message + Default + 'static> Decoder for Counting<U> {
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // A message lies in one piece.
-        if let Some(parts) = Parts::of::<U>()
-            && parts.count(buf.chunk()) > MOST_PARTS
-        {
-            return Err(Status::resource_exhausted(format!(
-                "the message has more than {MOST_PARTS} inputs, outputs, parameters and other fields, which is the limit"
-            )));
-        }
+        count::<U>(buf.chunk())?;
         self.0.decode(buf)
     }
 
     fn buffer_settings(&self) -> BufferSettings {
         self.0.buffer_settings()
+    }
+}
+
+/// Reads a message where it lies: its texts are copied, and its bytes are parts of it.
+pub fn read<U: Message + Default + 'static>(message: Bytes) -> Result<U, Status> {
+    count::<U>(&message)?;
+    U::decode(message).map_err(|error| Status::internal(error.to_string()))
+}
+
+/// Fails if a message of this type has too many parts.
+fn count<U: 'static>(message: &[u8]) -> Result<(), Status> {
+    match Parts::of::<U>() {
+        Some(parts) if parts.count(message) > MOST_PARTS => Err(Status::resource_exhausted(format!(
+            "the message has more than {MOST_PARTS} inputs, outputs, parameters and other fields, which is the limit"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("tonic", &["src/grpc", "src/server", "src/client", "src/proto"]),
     ("prost", &["src/grpc", "src/server", "src/client", "src/proto", "src/model/config"]),
-    ("http_body", &["src/grpc/layer", "src/grpc/kserve/uncopied", "src/grpc/mounted", "src/client"]),
+    ("http_body", &["src/grpc/layer", "src/grpc/mounted", "src/proto/framing"]),
     ("prost_reflect", &["src/client", "src/model/config"]),
     ("miette", &["src/model/config"]),
     ("zip", &["src/model/config", "src/model/archive"]),

@@ -65,4 +65,5 @@ mod torchserve_store;
 mod tracks;
 mod trouble;
 mod unary;
+mod uncopied;
 mod unix;

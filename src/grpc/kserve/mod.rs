@@ -184,7 +184,7 @@ impl GrpcInferenceService for KserveService {
             return Err(infer::going_down().into());
         }
         let caller = self.caller(&request);
-        let message = request.into_inner();
+        let message = uncopied::received(request);
         let id = message.id.clone();
         let reply = infer::infer(&self.engine, &self.regions, message, &caller).await;
         Ok(uncopied::set_aside(reply.map_err(|refusal| refusal.status(&id))?))
