@@ -62,8 +62,8 @@ pub struct Entry<J, K> {
     pub level: u32,
     /// When it came.
     pub came: Instant,
-    /// How long it wants to wait at most.
-    pub timeout: Option<Duration>,
+    /// When it has waited for too long.
+    pub expires: Option<Instant>,
     /// The stream that it is of; one of none is on its own.
     pub stream: Option<u64>,
 }
@@ -202,8 +202,7 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
         self.make_room(entry.level)?;
         let level = self.policy.level(entry.level);
         let waiting = self.levels.entry(level).or_default();
-        let Entry { job, rows, kind, came, timeout, stream, .. } = entry;
-        let expires = self.policy.timeout(level, timeout).map(|timeout| came + timeout);
+        let Entry { job, rows, kind, came, expires, stream, .. } = entry;
         let place = self.turns.give(stream, rows);
         let index = waiting.partition_point(|before| before.place.at <= place.at);
         waiting.insert(index, Waiting { job, rows, kind, came, expires, place });

@@ -109,11 +109,13 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
 
     /// Lets a request wait.
     pub fn send(&self, request: Request<I, K>) -> Result<Answer<I, O>, Error> {
-        self.try_send(request)?.map_err(|NoRoom { count, max, .. }| Error::QueueFull { count, max })
+        self.try_send(request, WhenFull::Refuse)?
+            .map_err(|NoRoom { count, max, .. }| Error::QueueFull { count, max })
     }
 
     /// The same, but where there is no place for it, it waits for one, or does not. How long it may wait for its turn
-    /// is counted from when it has one. Who waits for a place has the model's own priority.
+    /// is counted from when it has one. Who waits for a place has the model's own priority, and is not refused because
+    /// the wait for its turn is too long either.
     pub async fn enter(&self, request: Request<I, K>, when_full: WhenFull) -> Result<Answer<I, O>, Error> {
         if when_full == WhenFull::Refuse {
             return self.send(request);
@@ -123,7 +125,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
             // Before there is a look at the line, so that a place that is left meanwhile is not missed.
             let mut left = std::pin::pin!(self.left.notified());
             left.as_mut().enable();
-            request = match self.try_send(request)? {
+            request = match self.try_send(request, when_full)? {
                 Ok(answer) => return Ok(answer),
                 Err(NoRoom { request, .. }) => request,
             };
@@ -131,7 +133,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         }
     }
 
-    fn try_send(&self, request: Request<I, K>) -> Result<Placed<I, O, K>, Error> {
+    fn try_send(&self, request: Request<I, K>, when_full: WhenFull) -> Result<Placed<I, O, K>, Error> {
         let mut state = self.state();
         if let Some(closed) = &state.closed {
             return Err(closed.clone());
@@ -148,9 +150,10 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let policy = state.queue.policy();
         let level = policy.level(level);
         let rejects = policy.queue(level).action == TimeoutAction::Reject;
-        let timeout_at = policy.timeout(level, timeout).filter(|_| rejects).map(|timeout| came + timeout);
-        let refused_at = [timeout_at, deadline].into_iter().flatten().min();
-        let entry = Entry { job: Arc::clone(&slot), rows, kind, level, came, timeout, stream };
+        let patient = rejects && when_full == WhenFull::Wait;
+        let expires = policy.timeout(level, timeout).filter(|_| !patient).map(|timeout| came + timeout);
+        let refused_at = [expires.filter(|_| rejects), deadline].into_iter().flatten().min();
+        let entry = Entry { job: Arc::clone(&slot), rows, kind, level, came, expires, stream };
         let max = policy.queue(level).max_size;
         state.queue.push(entry).map_err(|Full(count)| Error::QueueFull { count, max })?;
         drop(state);

@@ -17,7 +17,7 @@ impl Clock {
     }
 
     fn entry(&self, job: u32, came: u64) -> Entry<u32, &'static str> {
-        Entry { job, rows: 1, kind: "small", level: 0, came: self.at(came), timeout: None, stream: None }
+        Entry { job, rows: 1, kind: "small", level: 0, came: self.at(came), expires: None, stream: None }
     }
 }
 
@@ -180,9 +180,13 @@ fn who_waited_for_too_long_is_refused_or_delayed() {
     for action in [TimeoutAction::Reject, TimeoutAction::Delay] {
         let waits = QueuePolicy { timeout: ten, action, ..Policy::eager(1).queue };
         let mut queue = Queue::new(Policy { queue: waits, ..Policy::eager(1) });
-        queue.push(clock.entry(1, 0)).unwrap();
-        queue.push(Entry { timeout: Some(Duration::from_millis(3)), ..clock.entry(2, 0) }).unwrap();
-        queue.push(Entry { timeout: Some(Duration::from_millis(99)), ..clock.entry(3, 5) }).unwrap();
+        for (job, wants) in
+            [(1, None), (2, Some(Duration::from_millis(3))), (3, Some(Duration::from_millis(99)))]
+        {
+            let came = if job == 3 { 5 } else { 0 };
+            let expires = queue.policy().timeout(0, wants).map(|timeout| clock.at(came) + timeout);
+            queue.push(Entry { expires, ..clock.entry(job, came) }).unwrap();
+        }
         assert_eq!(queue.policy().timeout(0, Some(Duration::from_secs(1))), ten);
         let next = queue.next(clock.at(10), false);
         match action {

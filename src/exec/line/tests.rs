@@ -83,6 +83,22 @@ async fn who_goes_away_is_never_worked_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_a_place_waits_for_its_turn_too() {
+    let mut policy = Policy::eager(1);
+    policy.queue.timeout = Some(Duration::from_millis(5));
+    let line = Numbers::new(policy, Courier::default());
+    let patient = line.enter(request(1), WhenFull::Wait).await.unwrap();
+    let other = line.enter(request(2), WhenFull::Refuse).await.unwrap();
+    assert_eq!(other.wait().await, Err(Error::QueueTimeout));
+    let mut answer = std::pin::pin!(patient.wait());
+    tokio::time::timeout(Duration::from_secs(3600), &mut answer).await.unwrap_err();
+    for job in line.next(&Dismissal::default()).unwrap() {
+        job.answer(Ok(1));
+    }
+    assert_eq!(answer.await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deadline_counts_in_the_line_and_not_behind_it() {
     let line = Numbers::new(Policy::eager(1), Courier::default());
     let soon = || Some(Duration::from_millis(5));
