@@ -178,6 +178,7 @@ impl Lane {
             deadline: None,
             stream: self.number,
             when_full: self.when_full,
+            priority: 0,
         };
         Begun::Work(Box::new(FrameWork {
             way,
@@ -216,6 +217,8 @@ struct Way {
     deadline: Option<Instant>,
     stream: u64,
     when_full: WhenFull,
+    /// For the models; 0 for their own.
+    priority: u32,
 }
 
 /// What goes from thread to thread.
@@ -279,6 +282,12 @@ impl FrameWork {
     /// Gives it up if no thread has taken it by then.
     pub fn until(mut self, deadline: Option<Instant>) -> Self {
         self.way.deadline = deadline;
+        self
+    }
+
+    /// Asks its models for this priority.
+    pub fn with_priority(mut self, priority: u32) -> Self {
+        self.way.priority = priority;
         self
     }
 
@@ -357,8 +366,8 @@ impl Way {
     /// Has a model look at what was prepared for it, if anything was.
     async fn ask(&self, progress: &mut Progress) -> Result<Option<Looked>, Error> {
         let Some((shown, took)) = progress.shown.take() else { return Ok(None) };
-        let Way { deadline, stream, when_full, .. } = *self;
-        let asker = Asker { stream, deadline, when_full, credit: Arc::clone(&progress.credit) };
+        let Way { deadline, stream, when_full, priority, .. } = *self;
+        let asker = Asker { stream, deadline, when_full, priority, credit: Arc::clone(&progress.credit) };
         let seen = shown.ask(asker).await?;
         let took = took + seen.ran;
         Ok(Some((seen, took)))

@@ -193,9 +193,8 @@ impl Shown for Prepared {
         let Prepared { fitting, tensor, geometry, took } = *self;
         let began = Instant::now();
         Box::pin(async move {
-            let Asker { stream, deadline, when_full, credit } = asker;
-            let stream = Some(stream);
-            let treatment = Treatment { deadline, stream, when_full, ..Treatment::default() };
+            let Asker { stream, deadline, when_full, priority, credit } = asker;
+            let treatment = Treatment { priority, timeout: None, deadline, stream: Some(stream), when_full };
             let mut inputs = vec![None; fitting.version.settings().signature.inputs.len()];
             inputs[fitting.pictures()?.input] = Some(Kept::Here(tensor));
             let (pixels, span) = (fitting.version.pixels(), Span::current());

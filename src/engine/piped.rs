@@ -188,9 +188,9 @@ impl Engine {
         request: InferRequest,
     ) -> Result<InferReply, Error> {
         let InferRequest { inputs, outputs, codec, treatment } = request;
-        // Priorities are levels that a model's configuration has, and a pipeline has none: its threads are those that
-        // all streams share, and who asks for more must not come before them.
-        let Treatment { timeout, deadline, .. } = treatment;
+        // Priorities are levels that a model's configuration has, and so count where models are asked. On the threads
+        // that all streams share nobody comes before others.
+        let Treatment { timeout, deadline, priority, .. } = treatment;
         let timeout_at = timeout.map(|timeout| Instant::now() + timeout);
         let deadline = timeout_at.into_iter().chain(deadline).min();
         let (pictures, as_tensor) = model.pictures(inputs)?;
@@ -209,7 +209,8 @@ impl Engine {
                 Arc::clone(model.pipeline.get_or_init(|| made))
             }
         };
-        let works = pictures.into_iter().map(|picture| self.process(&pipeline, reply, picture, deadline));
+        let works =
+            pictures.into_iter().map(|picture| self.process(&pipeline, reply, picture, (deadline, priority)));
         // In the order of the pictures, as many side by side as on a stream: a message holds a great many.
         let works = stream::iter(works).buffered(self.limits().max_window);
         let processed: Vec<_> = works.try_collect().await?;
@@ -235,7 +236,7 @@ impl Engine {
         pipeline: &Arc<Pipeline>,
         reply: Reply,
         picture: Encoded,
-        deadline: Option<Instant>,
+        (deadline, priority): (Option<Instant>, u32),
     ) -> Result<Processed, Error> {
         let Size { width, height } = picture.size;
         self.limits().check_pixels("a picture", width, height)?;
@@ -245,7 +246,7 @@ impl Engine {
         let mut lane = Lane::new(Arc::clone(self), Arc::clone(pipeline), reply);
         match lane.begin(Identity::default(), picture, credit, Instant::now()) {
             Begun::Done(processed) => Ok(processed),
-            Begun::Work(work) => work.until(deadline).run().await,
+            Begun::Work(work) => work.until(deadline).with_priority(priority).run().await,
         }
     }
 }

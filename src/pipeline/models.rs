@@ -65,6 +65,8 @@ pub struct Asker {
     pub deadline: Option<Instant>,
     /// What becomes of the frame where the model lets no more wait.
     pub when_full: WhenFull,
+    /// The priority that the model is asked for, from 1; 0 for its own.
+    pub priority: u32,
     /// Is held for as long as the model works, even if nobody waits any more.
     pub credit: Arc<Credit>,
 }

@@ -8,7 +8,9 @@ use frameserve::limits::Limits;
 use frameserve::model::Control;
 use frameserve::pipeline::names::Names;
 use frameserve::proto::inference::model_infer_request::InferInputTensor;
-use frameserve::proto::inference::{InferParameter, ModelStatisticsRequest, infer_parameter};
+use frameserve::proto::inference::{
+    InferParameter, ModelInferRequest, ModelStatisticsRequest, infer_parameter,
+};
 use frameserve::server::Ended;
 use tonic::{Code, Request};
 
@@ -31,11 +33,37 @@ fn held() -> (Hold, Puppet) {
 /// Sends a request, and comes back once the server has it in its queue or on a thread.
 async fn send(
     client: &InferClient,
-    request: impl tonic::IntoRequest<frameserve::proto::inference::ModelInferRequest>,
+    request: impl tonic::IntoRequest<ModelInferRequest>,
 ) -> tokio::task::JoinHandle<Result<Vec<f32>, tonic::Status>> {
     let mut client = client.clone();
     let request = request.into_request();
     tokio::spawn(async move { client.model_infer(request).await.map(|reply| answer(reply.get_ref())) })
+}
+
+/// The request with this parameter.
+fn with(
+    name: &str,
+    choice: infer_parameter::ParameterChoice,
+    mut request: ModelInferRequest,
+) -> ModelInferRequest {
+    request.parameters.insert(name.into(), InferParameter { parameter_choice: Some(choice) });
+    request
+}
+
+/// A request that shows a pipeline a gray picture.
+fn picture(pipeline: &str, value: u8) -> ModelInferRequest {
+    let input = InferInputTensor {
+        name: "image".into(),
+        datatype: "UINT8".into(),
+        shape: vec![8, 8, 1],
+        ..InferInputTensor::default()
+    };
+    ModelInferRequest {
+        model_name: pipeline.into(),
+        inputs: vec![input],
+        raw_input_contents: vec![vec![value; 64].into()],
+        ..ModelInferRequest::default()
+    }
 }
 
 /// Waits until so many requests wait for a model.
@@ -185,10 +213,8 @@ async fn priorities_come_first_and_a_full_queue_refuses() {
     let mut sent = vec![send(&client, rows("m", &[0.0], 1)).await];
     hold.arrived(1).await;
     for (index, (value, priority)) in [(1.0, 2), (2.0, 0), (3.0, 1)].into_iter().enumerate() {
-        let mut request = rows("m", &[value], 1);
-        let choice = Some(infer_parameter::ParameterChoice::Uint64Param(priority));
-        request.parameters.insert("priority".into(), InferParameter { parameter_choice: choice });
-        sent.push(send(&client, request).await);
+        let priority = infer_parameter::ParameterChoice::Uint64Param(priority);
+        sent.push(send(&client, with("priority", priority, rows("m", &[value], 1))).await);
         queued(&server, "m", index + 1).await;
     }
     let refused = send(&client, rows("m", &[4.0], 1)).await.await.unwrap().unwrap_err();
@@ -199,6 +225,35 @@ async fn priorities_come_first_and_a_full_queue_refuses() {
         answered.await.unwrap().unwrap();
     }
     assert_eq!(hold.seen(), [[0.0], [3.0], [1.0], [2.0]]);
+}
+
+#[tokio::test]
+async fn the_models_of_a_pipeline_heed_priorities() {
+    let (hold, puppet) = crate::lookers::held();
+    let shelf = Shelf::new();
+    let levels = "max_batch_size: 1 dynamic_batching { priority_levels: 2 default_priority_level: 2 }";
+    shelf.looker("m", "image", &format!("{ALONE} {levels}"));
+    let mut pipelines = Names::default();
+    pipelines.insert("p", "invert | model=m", "").unwrap();
+    let models = shelf.models(&puppet, Control::None);
+    let (server, client) = start_with(Config { pipelines, models, ..Config::default() }).await;
+    let ask = |priority, value: u8| {
+        let priority = infer_parameter::ParameterChoice::Uint64Param(priority);
+        let (mut client, request) = (client.clone(), with("priority", priority, picture("p", 255 - value)));
+        tokio::spawn(async move { client.model_infer(request).await })
+    };
+    let mut asked = vec![ask(0, 1)];
+    hold.arrived(1).await;
+    for (index, (priority, value)) in [(0, 2), (2, 3), (1, 4)].into_iter().enumerate() {
+        asked.push(ask(priority, value));
+        queued(&server, "m", index + 1).await;
+    }
+    hold.open(usize::MAX);
+    for (answer, value) in asked.into_iter().zip(1..) {
+        let reply = answer.await.unwrap().unwrap().into_inner();
+        assert_eq!(reply.raw_output_contents[0], vec![value + 10; 64]);
+    }
+    assert_eq!(hold.seen(), [[1.0], [4.0], [2.0], [3.0]]);
 }
 
 #[tokio::test]
@@ -259,21 +314,9 @@ async fn a_pipeline_heeds_a_timeout_in_its_queue_too() {
     let mut pipelines = Names::default();
     pipelines.insert_stages("held", gate.stages(), "").unwrap();
     let (server, client) = start_with(Config { pipelines, threads: 1, ..Config::default() }).await;
-    let picture = |timeout_us| {
-        let mut request = rows("held", &[], 0);
-        request.inputs[0] = InferInputTensor {
-            name: "image".into(),
-            datatype: "UINT8".into(),
-            shape: vec![8, 8, 1],
-            ..InferInputTensor::default()
-        };
-        request.raw_input_contents = vec![vec![7; 64].into()];
-        let choice = Some(infer_parameter::ParameterChoice::Int64Param(timeout_us));
-        request.parameters.insert("timeout".into(), InferParameter { parameter_choice: choice });
-        request
-    };
     let ask = |timeout_us| {
-        let (mut client, request) = (client.clone(), picture(timeout_us));
+        let timeout = infer_parameter::ParameterChoice::Int64Param(timeout_us);
+        let (mut client, request) = (client.clone(), with("timeout", timeout, picture("held", 7)));
         tokio::spawn(async move { client.model_infer(request).await })
     };
     // Who has its turn already is waited for, however long it takes.
