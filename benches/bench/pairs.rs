@@ -29,16 +29,22 @@ pub struct Spread {
 }
 
 impl Pairs {
-    /// Measures in turns, so that what else goes on in the machine meets both.
+    /// Measures in turns, so that what else goes on in the machine meets both, and every other time the other way
+    /// round, so that what changes slowly favors neither.
     pub fn measure(
         count: usize,
         mut ours: impl FnMut() -> Result<Sample>,
         mut theirs: impl FnMut() -> Result<Sample>,
     ) -> Result<Self> {
         let mut pairs = Pairs::default();
-        for _ in 0..count {
-            pairs.ours.push(ours()?);
-            pairs.theirs.push(theirs()?);
+        for pair in 0..count {
+            if pair % 2 == 0 {
+                pairs.ours.push(ours()?);
+                pairs.theirs.push(theirs()?);
+            } else {
+                pairs.theirs.push(theirs()?);
+                pairs.ours.push(ours()?);
+            }
         }
         Ok(pairs)
     }

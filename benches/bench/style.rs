@@ -27,6 +27,8 @@ const FRAMES: f64 = 12.0;
 const FRAMES_BEFORE: f64 = 2.0;
 /// Four streams share what one has, and how evenly is to be seen.
 const LONGER: f64 = 3.0;
+/// What is compared there is alike, so that it takes more pairs to tell them apart.
+const MORE: usize = 3;
 const NO_PEERS: &str = "not measured: `scripts/setup peers bench` brings Python's grpcio with torch\n";
 
 /// One model on one clip.
@@ -234,7 +236,7 @@ fn shared(setting: &Setting, painter: &Painter, server: &Server) -> Result<Table
             even.push(evenness(&driven.rates));
             Ok(sample)
         };
-        let pairs = Pairs::measure(setting.pairs, four, || Ok(job.run(server, 1)?.1))?;
+        let pairs = Pairs::measure(MORE * setting.pairs, four, || Ok(job.run(server, 1)?.1))?;
         let ([stage, size], [all, one]) = (job.cells(), pairs.values());
         let ratio = Spread::of(&pairs.ratios());
         table.row([
