@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::model::config::shown;
 
 /// Bytes of the longest file of options.
 pub const LONGEST: u64 = 1 << 20;
@@ -176,16 +177,6 @@ fn mapping(text: &str) -> Result<Map<String, Value>, Error> {
 
 fn wrong(key: &str, value: &Value, allowed: &str) -> Error {
     Error::Load(format!("`{key}` is {}, which is none of what is allowed: {allowed}", shown(value)))
-}
-
-/// A value for an error or the log, cut where it is long.
-fn shown(value: &Value) -> String {
-    const MAX: usize = 60;
-    let text = value.to_string();
-    if text.chars().count() <= MAX {
-        return format!("`{text}`");
-    }
-    format!("`{}...`", text.chars().take(MAX).collect::<String>())
 }
 
 fn seconds(number: u32) -> Duration {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Value};
 
-use super::refused;
+use super::{refused, shown};
 use crate::error::Error;
 
 use Decision::{Hint, Refused, Used};
@@ -197,16 +197,6 @@ fn messages(value: &Value) -> Vec<(String, &DynamicMessage)> {
         }
         _ => Vec::new(),
     }
-}
-
-/// A value as it stands in a configuration, cut where it is long.
-fn shown(value: &Value) -> String {
-    const MAX: usize = 60;
-    let text = value.to_string();
-    if text.chars().count() <= MAX {
-        return format!("`{text}`");
-    }
-    format!("`{}...`", text.chars().take(MAX).collect::<String>())
 }
 
 #[cfg(test)]

@@ -241,6 +241,16 @@ fn refused(field: &str, value: impl Display, rule: impl Display) -> Error {
     Error::Load(format!("{field} {value}: {rule}"))
 }
 
+/// A value of a file for an error or the log, cut where it is long.
+pub(super) fn shown(value: &dyn Display) -> String {
+    const MAX: usize = 60;
+    let text = value.to_string();
+    if text.chars().count() <= MAX {
+        return format!("`{text}`");
+    }
+    format!("`{}...`", text.chars().take(MAX).collect::<String>())
+}
+
 fn quoted(value: &str) -> String {
     format!("`{value}`")
 }
