@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame};
 use tonic::Status;
 use tonic::body::Body;
@@ -39,32 +39,29 @@ pub enum First {
 
 /// Waits for the first message of a body, if it has so many bytes.
 pub async fn first(mut body: Body, lengths: RangeInclusive<usize>) -> First {
-    let mut seen = VecDeque::new();
-    let mut header = BytesMut::with_capacity(HEADER);
-    loop {
-        let next = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
-        let Some(frame) = next else { break };
-        let mut data = frame.as_ref().ok().and_then(Frame::data_ref).cloned();
+    let mut seen = VecDeque::with_capacity(1);
+    let (mut header, mut known) = ([0; HEADER], 0);
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) else {
+            seen.push_back(frame);
+            break;
+        };
+        let taken = data.len().min(HEADER - known);
+        header[known..known + taken].copy_from_slice(&data[..taken]);
+        known += taken;
+        let [compressed, length @ ..] = header;
+        let length = u32::from_be_bytes(length) as usize;
+        let wanted = known < HEADER || compressed == 0 && lengths.contains(&length);
+        let came = data.len() - taken;
+        if wanted && known == HEADER && came >= length {
+            let (message, behind) = (data.slice(taken..taken + length), data.slice(taken + length..));
+            return First::Whole(message, begin_with([behind], body));
+        }
         seen.push_back(frame);
-        let Some(data) = &mut data else { break };
-        let missing = data.len().min(HEADER - header.len());
-        header.put(data.split_to(missing));
-        if header.len() < HEADER {
-            continue;
-        }
-        let (compressed, length) = (header[0] != 0, (&header[1..]).get_u32() as usize);
-        if compressed || !lengths.contains(&length) {
-            break;
-        }
         // Many send the header by itself.
-        if data.is_empty() && length > 0 {
-            continue;
-        }
-        if data.len() < length {
+        if !wanted || came > 0 {
             break;
         }
-        let message = data.split_to(length);
-        return First::Whole(message, begin_with([data.clone()], body));
     }
     First::Other(Body::new(Begun { first: seen, rest: body }))
 }
