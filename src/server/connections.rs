@@ -29,6 +29,10 @@ const PREFACE_TIME: Duration = Duration::from_secs(10);
 /// Bytes in which it says so.
 const PREFACE_BYTES: usize = 24;
 
+/// Bytes that are read before it is the turn of what waits to be written. HTTP/2 reads for as long as there is anything:
+/// the requests of many callers would all be taken in before the first reply goes out, and leave the caches meanwhile.
+const READ_TURN_BYTES: usize = 2 << 20;
+
 /// What a connection goes over.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -39,6 +43,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub struct Connection {
     stream: Box<dyn Stream>,
     peer: Peer,
+    /// Bytes that were read in this turn.
+    turn: usize,
     /// Bytes of the preface still to come, and until when.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
     _permit: OwnedSemaphorePermit,
@@ -100,7 +106,7 @@ async fn greeted(door: Arc<Door>, arrival: Arrival) -> Option<Connection> {
     let deadline = Instant::now() + PREFACE_TIME;
     let stream = timeout_at(deadline, door.greet(stream, peer)).await.ok()??;
     let sleep = Box::pin(tokio::time::sleep_until(deadline));
-    Some(Connection { stream, peer, preface: Some((PREFACE_BYTES, sleep)), _permit: permit })
+    Some(Connection { stream, peer, turn: 0, preface: Some((PREFACE_BYTES, sleep)), _permit: permit })
 }
 
 impl AsyncRead for Connection {
@@ -110,10 +116,17 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.turn >= READ_TURN_BYTES {
+            this.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        let bytes = buffer.filled().len() - before;
+        this.turn = if read.is_pending() { 0 } else { this.turn + bytes };
         if let Some((missing, deadline)) = &mut this.preface {
-            *missing = missing.saturating_sub(buffer.filled().len() - before);
+            *missing = missing.saturating_sub(bytes);
             if *missing == 0 {
                 this.preface = None;
             } else if deadline.as_mut().poll(cx).is_ready() {
@@ -131,5 +144,49 @@ impl Connected for Connection {
 
     fn connect_info(&self) -> Self::ConnectInfo {
         self.peer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_writes_has_a_turn_while_there_is_ever_more_to_read() {
+        let endless = tokio::io::join(tokio::io::repeat(1), tokio::io::sink());
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mut connection = Connection {
+            stream: Box::new(endless),
+            peer: Peer::Unix,
+            turn: 0,
+            preface: None,
+            _permit: permit,
+        };
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut bytes = vec![0; READ_TURN_BYTES / 4];
+        let mut read = || {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let polled = Pin::new(&mut connection).poll_read(&mut Context::from_waker(&waker), &mut buffer);
+            polled.is_ready().then(|| buffer.filled().len())
+        };
+        for _ in 0..3 {
+            assert_eq!([(); 4].map(|()| read()), [Some(READ_TURN_BYTES / 4); 4]);
+            assert!(!woken.0.load(Ordering::Relaxed));
+            assert_eq!(read(), None);
+            assert!(woken.0.swap(false, Ordering::Relaxed), "nobody else would have it read on");
+        }
     }
 }
