@@ -56,6 +56,8 @@ pub struct Entry<J, K> {
     pub job: J,
     /// Rows that it adds to a batch, at least 1.
     pub rows: usize,
+    /// What it takes of the model, beside what others take.
+    pub cost: u64,
     /// What has to be equal.
     pub kind: K,
     /// Its priority; 0 for the model's own.
@@ -202,8 +204,8 @@ impl<J: Wanted, K: PartialEq> Queue<J, K> {
         self.make_room(entry.level)?;
         let level = self.policy.level(entry.level);
         let waiting = self.levels.entry(level).or_default();
-        let Entry { job, rows, kind, came, expires, stream, .. } = entry;
-        let place = self.turns.give(stream, rows);
+        let Entry { job, rows, cost, kind, came, expires, stream, .. } = entry;
+        let place = self.turns.give(stream, cost);
         let index = waiting.partition_point(|before| before.place.at <= place.at);
         waiting.insert(index, Waiting { job, rows, kind, came, expires, place });
         Ok(())

@@ -47,6 +47,8 @@ pub struct Request<I, K> {
     pub input: I,
     /// Rows that it adds to a batch, at least 1.
     pub rows: usize,
+    /// What it takes of the model, beside what others take.
+    pub cost: u64,
     /// What has to be equal for requests to be worked on together.
     pub kind: K,
     /// Its priority; 0 for the model's own.
@@ -145,7 +147,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         }
         let came = Instant::now();
         let (sender, answer) = oneshot::channel();
-        let Request { input, rows, kind, level, timeout, deadline, stream } = request;
+        let Request { input, rows, cost, kind, level, timeout, deadline, stream } = request;
         let slot = Arc::new(Slot(Mutex::new(Some(Held { input, came, answer: sender }))));
         let policy = state.queue.policy();
         let level = policy.level(level);
@@ -153,7 +155,7 @@ impl<I, O, K: PartialEq> Line<I, O, K> {
         let patient = rejects && when_full == WhenFull::Wait;
         let expires = policy.timeout(level, timeout).filter(|_| !patient).map(|timeout| came + timeout);
         let refused_at = [expires.filter(|_| rejects), deadline].into_iter().flatten().min();
-        let entry = Entry { job: Arc::clone(&slot), rows, kind, level, came, expires, stream };
+        let entry = Entry { job: Arc::clone(&slot), rows, cost, kind, level, came, expires, stream };
         let max = policy.queue(level).max_size;
         state.queue.push(entry).map_err(|Full(count)| Error::QueueFull { count, max })?;
         drop(state);

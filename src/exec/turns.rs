@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-/// What one row takes of the time by which turns are given out.
-const ROW: u64 = 1 << 20;
+/// The time by which turns are given out goes in fractions of what the cheapest request takes.
+const FRACTION: u64 = 1 << 8;
 
 /// Gives out turns so that all who wait get the same share: weighted fair queueing, where a stream's next request
 /// has its turn as much later than its last one as it takes of the model, and the time goes the slower the more wait.
@@ -32,9 +32,9 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// The turn of a request that comes now.
-    pub fn give(&mut self, stream: Option<u64>, rows: usize) -> Turn {
-        let takes = ROW.saturating_mul(rows as u64);
+    /// The turn of a request that comes now, and takes so much of the model.
+    pub fn give(&mut self, stream: Option<u64>, cost: u64) -> Turn {
+        let takes = FRACTION.saturating_mul(cost.max(1));
         let Some(number) = stream else {
             self.alone += 1;
             return Turn { at: self.now, takes, stream };

@@ -46,6 +46,14 @@ pub struct Work {
     pub credit: Arc<Credit>,
 }
 
+impl Work {
+    /// The numbers in its inputs. What a model takes of the time grows with them.
+    pub fn elements(&self) -> u64 {
+        let elements = |tensor: &Kept| tensor.shape().elements().unwrap_or(usize::MAX) as u64;
+        self.inputs.iter().flatten().map(elements).fold(0, u64::saturating_add)
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub struct Done {

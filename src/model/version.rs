@@ -132,8 +132,8 @@ impl Version {
         let inputs = work.inputs.iter().map(|input| input.as_ref().map(shape)).collect();
         let kind = Kind { inputs, pixels: work.pixels };
         let Treatment { priority, timeout, deadline, stream, when_full } = treatment;
-        let (rows, input) = (work.rows, work);
-        let request = Request { input, rows, kind, level: priority, timeout, deadline, stream };
+        let (rows, cost, input) = (work.rows, work.elements(), work);
+        let request = Request { input, rows, cost, kind, level: priority, timeout, deadline, stream };
         self.staff.requests.enter(request, when_full).await?.wait().await
     }
 

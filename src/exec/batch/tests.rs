@@ -17,7 +17,16 @@ impl Clock {
     }
 
     fn entry(&self, job: u32, came: u64) -> Entry<u32, &'static str> {
-        Entry { job, rows: 1, kind: "small", level: 0, came: self.at(came), expires: None, stream: None }
+        Entry {
+            job,
+            rows: 1,
+            cost: 1,
+            kind: "small",
+            level: 0,
+            came: self.at(came),
+            expires: None,
+            stream: None,
+        }
     }
 }
 
@@ -151,6 +160,26 @@ fn a_stream_gets_no_more_than_its_share_while_others_wait() {
     let four: Vec<_> = (0..4).map(|_| queue.next(clock.at(0), false)).collect();
     assert_eq!(four, [run(&[19]), run(&[23]), run(&[20]), run(&[24])]);
     assert!(queue.turns.remembered() <= 2);
+}
+
+#[test]
+fn a_stream_of_large_frames_gets_no_more_of_the_model_than_one_of_small_frames() {
+    let clock = clock();
+    let mut queue = Queue::new(Policy::eager(1));
+    for job in 0..8 {
+        queue.push(Entry { stream: Some(1), cost: 900, ..clock.entry(900 + job, 0) }).unwrap();
+    }
+    for job in 0..60 {
+        queue.push(Entry { stream: Some(2), cost: 100, ..clock.entry(100 + job, 0) }).unwrap();
+    }
+    let taken: Vec<_> = (0..40)
+        .map(|_| match queue.next(clock.at(0), false).turn {
+            Turn::Run(jobs) => jobs[0],
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let large: Vec<_> = taken.iter().enumerate().filter(|(_, job)| **job >= 900).map(|(at, _)| at).collect();
+    assert_eq!(large, [0, 10, 20, 30], "one large frame for nine small ones: {taken:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@ use super::*;
 type Numbers = Line<u32, u32, ()>;
 
 fn request(input: u32) -> Request<u32, ()> {
-    Request { input, rows: 1, kind: (), level: 0, timeout: None, deadline: None, stream: None }
+    Request { input, rows: 1, cost: 1, kind: (), level: 0, timeout: None, deadline: None, stream: None }
 }
 
 fn inputs(jobs: &[Job<u32, u32>]) -> Vec<u32> {
