@@ -12,10 +12,14 @@ use frameserve::proto::inference::model_repository_parameter::ParameterChoice;
 use frameserve::proto::inference::{
     ModelReadyRequest, ModelRepositoryParameter, RepositoryModelLoadRequest, RepositoryModelUnloadRequest,
 };
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::harness::TestServer;
-use crate::puppet::{ALONE, Hold, PATIENCE, Puppet, Shelf, answer, map, rows, start, start_with};
+use crate::puppet::{
+    ALONE, Hold, InferClient, PATIENCE, Puppet, Shelf, answer, map, rows, start, start_with,
+};
 
 /// A puppet that answers with the number of its version.
 fn numbered() -> Puppet {
@@ -53,42 +57,88 @@ async fn index_until(server: &TestServer, wanted: impl Fn(&[IndexEntry]) -> bool
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_is_lost_while_a_model_is_loaded_anew_again_and_again() {
-    let shelf = Shelf::new();
-    shelf.add("m", "instance_group { count: 2 kind: KIND_CPU }");
-    let (server, client) = start(&shelf, &numbered(), all()).await;
-    let (requests, reloads) = (1000, 20);
-    let asking: Vec<_> = (0..10)
+/// How often a model is loaded anew, and how many requests are answered before each time, by so many clients.
+const RELOADS: u64 = 20;
+const BEFORE_EACH: usize = 50;
+const CLIENTS: usize = 10;
+
+/// Has clients ask a model all the time while `publish` puts new versions beside the first one, which are loaded one
+/// after the other. `check` sees the answers of each client, in order.
+async fn ask_while_loading(
+    client: &InferClient,
+    publish: impl Fn(u64),
+    check: impl Fn(&mut f32, &[f32]) + Copy + Send + 'static,
+) {
+    let (answered, done) = (Arc::new(Semaphore::new(0)), CancellationToken::new());
+    let asking: Vec<_> = (0..CLIENTS)
         .map(|_| {
-            let mut client = client.clone();
+            let (mut client, answered, done) = (client.clone(), Arc::clone(&answered), done.clone());
             tokio::spawn(async move {
                 let mut newest = 0.0;
-                for _ in 0..requests / 10 {
-                    let version =
-                        answer(client.model_infer(rows("m", &[0.0], 4)).await.unwrap().get_ref())[0];
-                    assert!(version >= newest, "version {version} after {newest}");
-                    newest = version;
+                while !done.is_cancelled() {
+                    let response = client.model_infer(rows("m", &[0.0], 4)).await.unwrap();
+                    check(&mut newest, &answer(response.get_ref()));
+                    answered.add_permits(1);
                 }
             })
         })
         .collect();
-    let mut loading = client.clone();
-    for number in 2..2 + reloads {
-        shelf.version("m", number, "good");
-        loading.repository_model_load(load("m")).await.unwrap();
+    let mut client = client.clone();
+    for number in 2..2 + RELOADS {
+        let some = answered.acquire_many(BEFORE_EACH as u32);
+        tokio::time::timeout(PATIENCE, some).await.expect("somebody failed").unwrap().forget();
+        publish(number);
+        client.repository_model_load(load("m")).await.unwrap();
     }
+    done.cancel();
     for task in asking {
         task.await.unwrap();
     }
-    let mut client = client;
-    let last = client.model_infer(rows("m", &[0.0], 1)).await.unwrap();
-    assert_eq!(answer(last.get_ref()), [1.0 + reloads as f32]);
+}
+
+/// The newest version alone is left.
+async fn newest_is_left(server: &TestServer) {
     let index =
-        index_until(&server, |index| index.iter().all(|entry| entry.state != Some(State::Unloading))).await;
+        index_until(server, |index| index.iter().all(|entry| entry.state != Some(State::Unloading))).await;
     let ready: Vec<_> = index.iter().filter(|entry| entry.state == Some(State::Ready)).collect();
     assert_eq!(ready.len(), 1, "{index:?}");
-    assert_eq!(ready[0].version, Some(1 + reloads));
+    assert_eq!(ready[0].version, Some(1 + RELOADS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_is_lost_while_a_model_is_loaded_anew_again_and_again() {
+    let shelf = Shelf::new();
+    shelf.add("m", "instance_group { count: 2 kind: KIND_CPU }");
+    let (server, mut client) = start(&shelf, &numbered(), all()).await;
+    let publish = |number| shelf.version("m", number, "good");
+    ask_while_loading(&client, publish, |newest, answer| {
+        assert!(answer[0] >= *newest, "version {} after {newest}", answer[0]);
+        *newest = answer[0];
+    })
+    .await;
+    let last = client.model_infer(rows("m", &[0.0], 1)).await.unwrap();
+    assert_eq!(answer(last.get_ref()), [1.0 + RELOADS as f32]);
+    newest_is_left(&server).await;
+}
+
+#[cfg(feature = "torch")]
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_is_lost_while_a_program_of_torch_is_loaded_anew_again_and_again() {
+    let shelf = Shelf::new();
+    let config = "platform: \"pytorch_libtorch\" max_batch_size: 8\n\
+                  input { name: \"x\" data_type: TYPE_FP32 dims: [4] }\n\
+                  output { name: \"y\" data_type: TYPE_FP32 dims: [4] }\n\
+                  instance_group { count: 2 kind: KIND_CPU }";
+    shelf.config("m", config);
+    let publish = |number| {
+        shelf.version("m", number, "");
+        let file = shelf.0.path().join(format!("m/{number}/model.pt"));
+        std::fs::copy(crate::torch::models().join("same.pt"), file).unwrap();
+    };
+    publish(1);
+    let (server, client) = start(&shelf, &numbered(), all()).await;
+    ask_while_loading(&client, publish, |_, answer| assert_eq!(answer, [0.0; 4])).await;
+    newest_is_left(&server).await;
 }
 
 #[tokio::test]
