@@ -43,18 +43,19 @@ struct Step {
     stage: Box<dyn Stage>,
     /// Its place in the pipeline.
     index: usize,
-    /// The model that it shows the frame to before it has its turn, and which of the frames.
+    /// The model that it shows the frame to before it has its turn.
     asks: Option<Asks>,
+    /// Which of the frames the model looks at, or the stage itself.
+    every: Every,
 }
 
 #[derive(Debug)]
 struct Asks {
     model: Arc<dyn FrameModel>,
     task: Task,
-    every: Every,
 }
 
-/// One of so many frames, the first one among them. What a model says of one counts until it sees the next.
+/// One of so many frames, the first one among them. What is seen in one counts until there is a look at the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Every(pub u64);
 
@@ -76,6 +77,9 @@ impl std::fmt::Debug for Idle {
         f.write_str("Idle")
     }
 }
+
+/// What `every` needs behind it.
+const FOLLOWS: &str = "a stage must follow that runs a model, or that finds things itself (`faces`, `qr`)";
 
 /// What does the work of one segment: one worker for each of its stages.
 pub struct Workers(Vec<Box<dyn StageWorker>>);
@@ -212,7 +216,7 @@ impl Pipeline {
 
     /// What a frame waits for before a segment.
     pub fn stop(&self, segment: usize) -> Stop<'_> {
-        let asks = self.asks(segment).map(|asks| asks.every);
+        let asks = self.asks(segment).map(|_| self.steps[self.segments[segment].first].every);
         Stop { stateful: self.stateful(segment), asks }
     }
 
@@ -329,22 +333,19 @@ impl Step {
         models: &dyn Models,
     ) -> Result<Self, Error> {
         let stage = (spec.kind.build)(&spec.args)?;
-        let asks = stage.asks().map(|(name, task)| {
-            let every =
-                every.map_or(Every(1), |every| Every(every.args.integer("frames").unsigned_abs().into()));
-            Asks { model: models.find(name, task), task, every }
-        });
+        let asks = stage.asks().map(|(name, task)| Asks { model: models.find(name, task), task });
         let text = spec::print(every.into_iter().chain([spec]));
-        if every.is_some() && asks.is_none() {
-            let reason = format!("a stage that runs a model must follow, and `{}` is none", spec.kind.name);
+        if every.is_some() && asks.is_none() && !stage.looks() {
+            let reason = format!("{FOLLOWS}, and `{}` is none of them", spec.kind.name);
             return Err(Error::Stage { stage: stages::EVERY, reason });
         }
-        Ok(Step { text: text.into(), name: spec.kind.name, stage, index, asks })
+        let every = every.map_or(1, |every| every.args.integer("frames").unsigned_abs().into());
+        Ok(Step { text: text.into(), name: spec.kind.name, stage, index, asks, every: Every(every) })
     }
 
-    /// What a model says of a frame is kept for those after it, which have to come in order for that.
+    /// What is seen in a frame is kept for those after it, which have to come in order for that.
     fn carries(&self) -> bool {
-        self.asks.as_ref().is_some_and(|asks| asks.every != Every(1))
+        self.every != Every(1)
     }
 
     fn is_stateful(&self) -> bool {
@@ -353,7 +354,11 @@ impl Step {
 
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
         let worker = self.stage.worker()?;
-        Ok(if self.carries() { Box::new(Carried { worker, stage: self.index, last: None }) } else { worker })
+        if !self.carries() {
+            return Ok(worker);
+        }
+        let looks = self.stage.looks().then_some(self.every);
+        Ok(Box::new(Carried { worker, stage: self.index, looks, frames: 0, last: None }))
     }
 
     fn output_size(&self, input: Size) -> Result<Size, Error> {
@@ -384,16 +389,26 @@ impl Step {
     }
 }
 
-/// A worker that goes by what the model said last, where it was not asked.
+/// A worker that goes by what was seen last, where nobody looks.
 struct Carried {
     worker: Box<dyn StageWorker>,
     /// Its place in the pipeline.
     stage: usize,
+    /// Which frames it looks at itself, if no model does.
+    looks: Option<Every>,
+    /// Frames that came.
+    frames: u64,
     last: Option<Arc<Answer>>,
 }
 
 impl StageWorker for Carried {
     fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error> {
+        let due =
+            self.looks.is_some_and(|Every(every)| self.frames.is_multiple_of(every) || self.last.is_none());
+        self.frames += 1;
+        if due {
+            frame.answer = Some(Arc::new(self.worker.look(frame)?));
+        }
         let when = match &frame.answer {
             Some(answer) => {
                 self.last = Some(Arc::clone(answer));
@@ -413,7 +428,7 @@ impl StageWorker for Carried {
     }
 
     fn wants_look(&self) -> bool {
-        self.last.is_none()
+        self.looks.is_none() && self.last.is_none()
     }
 }
 
@@ -431,7 +446,7 @@ fn steps(specs: &[StageSpec], models: &dyn Models) -> Result<Vec<Step>, Error> {
     match every {
         None => Ok(steps),
         Some(_) => {
-            let reason = "a stage that runs a model must follow, and there is none".into();
+            let reason = format!("{FOLLOWS}, and there is none");
             Err(Error::Stage { stage: stages::EVERY, reason })
         }
     }

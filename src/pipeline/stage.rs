@@ -8,7 +8,7 @@ use super::models::Task;
 use super::param::{Args, Param};
 use super::placement::Placement;
 use crate::error::Error;
-use crate::frame::{Frame, Size};
+use crate::frame::{Answer, Frame, Size};
 
 /// A stage as it is declared, once, in its own file.
 #[derive(Debug)]
@@ -85,6 +85,11 @@ pub trait Stage: Send + Sync + Debug {
         None
     }
 
+    /// Whether its workers look at frames themselves ([`StageWorker::look`]), for which it takes no model.
+    fn looks(&self) -> bool {
+        false
+    }
+
     /// Whether it can do with a model that tells these apart.
     fn check_labels(&self, labels: &[String]) -> Result<(), Error> {
         let _ = labels;
@@ -134,6 +139,13 @@ pub enum Original {
 pub trait StageWorker: Send {
     /// Changes the frame. `scratch` is memory of the thread: its contents mean nothing before or after.
     fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error>;
+
+    /// For a stage that looks at frames itself: what there is in this one. `apply` goes by [`Frame::answer`] where
+    /// there is one, and looks where there is none.
+    fn look(&mut self, frame: &Frame) -> Result<Answer, Error> {
+        let _ = frame;
+        Err(Error::Internal("a stage that does not look at frames was told to".into()))
+    }
 
     /// Whether it can do nothing with a frame that its model does not look at, even if that is not to look at every
     /// frame.

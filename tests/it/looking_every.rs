@@ -1,14 +1,19 @@
 //! Models that look at one of so many frames, and what becomes of those between.
 
 use frameserve::Error;
+use frameserve::config::Config;
 use frameserve::model::Control;
 use frameserve::model::backend::Outputs;
 use frameserve::proto::{MsgReply, MsgRequest};
 use frameserve::tensor::{DataType, Shape, Tensor};
+use opencv::core::Mat;
+use opencv::imgproc;
+use opencv::objdetect::QRCodeEncoder;
+use opencv::prelude::*;
 use tonic::Code;
 
-use crate::harness::{gray, jpeg, value};
-use crate::lookers::{fails, fp32, reply, seen, square, stream, windowed};
+use crate::harness::{TestServer, gray, jpeg, value};
+use crate::lookers::{changed, fails, fp32, reply, seen, square, stream, windowed};
 use crate::puppet::{ALONE, Hold, Puppet, Shelf, start, values};
 
 /// Sees one thing, 20 pixels wide and 30 high, whose left edge is the picture's value.
@@ -128,4 +133,48 @@ async fn a_frame_that_is_no_picture_costs_the_next_ones_nothing() {
     let mut seen = hold.seen().concat();
     seen.sort_by(f32::total_cmp);
     assert_eq!(seen, [7.0, 10.0]);
+}
+
+/// A gray picture of 200x200 of a QR code with this text.
+fn code(text: &str) -> MsgRequest {
+    let (mut modules, mut large) = (Mat::default(), Mat::default());
+    QRCodeEncoder::create_def().unwrap().encode(text, &mut modules).unwrap();
+    let size = opencv::core::Size::new(200, 200);
+    imgproc::resize(&modules, &mut large, size, 0.0, 0.0, imgproc::INTER_NEAREST).unwrap();
+    let img = large.data_bytes().unwrap().to_vec().into();
+    MsgRequest { img, width: 200, height: 200, ..MsgRequest::default() }
+}
+
+#[tokio::test]
+async fn a_stage_that_finds_things_itself_looks_at_one_of_so_many_frames() {
+    let server = TestServer::start(Config::default()).await;
+    let mut talk = windowed(&server, "every=3 | qr=draw=false | canny", 8).await;
+    let read = |reply: &MsgReply| reply.detections.iter().map(|found| found.text.clone()).collect::<Vec<_>>();
+    for number in 0..8 {
+        talk.send(code(&format!("number {number}"))).await;
+    }
+    for number in 0..8 {
+        assert_eq!(read(&reply(&mut talk).await), [format!("number {}", number / 3 * 3)]);
+    }
+    // What is sought goes on in time with the frames, also behind a change of what comes after it.
+    talk.send(changed("every=3 | qr=draw=false | blur", code("eight"))).await;
+    assert_eq!(read(&reply(&mut talk).await), ["number 6"]);
+    talk.send(code("nine")).await;
+    assert_eq!(read(&reply(&mut talk).await), ["nine"]);
+}
+
+#[tokio::test]
+async fn what_was_found_by_the_stage_itself_is_drawn_and_tracked_in_the_frames_between() {
+    let server = TestServer::start(Config::default()).await;
+    let mut talk = stream(&server, "every=2 | qr | track=min-hits=1").await;
+    for frame in 0..6 {
+        let code = code("still");
+        let bare = code.img.clone();
+        talk.send(code).await;
+        let reply = reply(&mut talk).await;
+        let [found] = &reply.detections[..] else { panic!("{reply:?}") };
+        assert_eq!(found.track_id, Some(1), "frame {frame}");
+        let drawn = reply.img.chunks(3).zip(&bare).any(|(pixel, value)| pixel != [*value; 3]);
+        assert!(drawn, "frame {frame} shows no outline");
+    }
 }

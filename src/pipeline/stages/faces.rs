@@ -9,7 +9,7 @@ use opencv::prelude::*;
 
 use super::marks;
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::{Answer, Frame};
 use crate::pipeline::param::{Args, Color, Param, Range};
 use crate::pipeline::stage::{Group, Stage, StageKind, StageWorker};
 
@@ -78,6 +78,10 @@ fn build(args: &Args) -> Result<Box<dyn Stage>, Error> {
 }
 
 impl Stage for Faces {
+    fn looks(&self) -> bool {
+        true
+    }
+
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
         let file = find_cascade(self.cascade, &directories())?;
         let unreadable = |why| Error::Unsupported(format!("{} is no readable cascade{why}", file.display()));
@@ -118,7 +122,12 @@ struct Worker {
 
 impl StageWorker for Worker {
     fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error> {
-        let Faces { cascade, scale, neighbors, min, draw, color } = self.faces;
+        let Faces { draw, color, .. } = self.faces;
+        marks::find(self, draw.then_some(color), frame, scratch)
+    }
+
+    fn look(&mut self, frame: &Frame) -> Result<Answer, Error> {
+        let Faces { cascade, scale, neighbors, min, .. } = self.faces;
         let picture = frame.image.mat();
         let luma = if frame.image.is_gray() {
             picture
@@ -131,13 +140,8 @@ impl StageWorker for Worker {
         let mut areas = self.areas.to_vec();
         areas.sort_unstable_by_key(|area| (area.y, area.x, area.width, area.height));
         let label = label(cascade);
-        let first = frame.findings.detections.len();
         let found = areas.into_iter().map(|area| marks::detection(area, label, KIND.name));
-        frame.findings.detections.extend(found);
-        if draw {
-            marks::draw(first, color, frame, scratch)?;
-        }
-        Ok(())
+        Ok(Answer::Detections(found.collect()))
     }
 }
 

@@ -1,11 +1,14 @@
 //! How stages draw what they find.
 
+use std::sync::Arc;
+
 use opencv::core::{Mat, Point, Rect, Vector};
 use opencv::imgproc::{self, LINE_AA};
 
 use crate::error::Error;
-use crate::frame::{Detection, Frame};
+use crate::frame::{Answer, Detection, Frame};
 use crate::pipeline::param::Color;
+use crate::pipeline::stage::StageWorker;
 
 /// Width of the lines, in pixels.
 const THICKNESS: i32 = 2;
@@ -22,6 +25,25 @@ pub fn detection(area: Rect, label: &str, source: &'static str) -> Detection {
         source,
         ..Detection::default()
     }
+}
+
+/// Adds what a worker sees in a frame to what was found in it, or what was seen last where it is not to look; with a
+/// color, that is drawn.
+pub fn find(
+    worker: &mut impl StageWorker,
+    color: Option<Color>,
+    frame: &mut Frame,
+    scratch: &mut Mat,
+) -> Result<(), Error> {
+    let seen = match frame.answer.take() {
+        Some(seen) => seen,
+        None => Arc::new(worker.look(frame)?),
+    };
+    let first = frame.findings.detections.len();
+    if let Answer::Detections(things) = &*seen {
+        frame.findings.detections.extend_from_slice(things);
+    }
+    color.map_or(Ok(()), |color| draw(first, color, frame, scratch))
 }
 
 /// Draws the frame's detections from the one of index `first` on, on its picture, made BGR before: the lines

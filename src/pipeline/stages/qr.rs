@@ -15,7 +15,7 @@ use self::grid::{Grid, Luma};
 use self::patterns::{Pattern, Regions};
 use super::marks;
 use crate::error::Error;
-use crate::frame::{Detection, Frame};
+use crate::frame::{Answer, Detection, Frame};
 use crate::pipeline::param::{Args, Color, Param, Range};
 use crate::pipeline::stage::{Group, Stage, StageKind, StageWorker};
 
@@ -56,6 +56,10 @@ fn build(args: &Args) -> Result<Box<dyn Stage>, Error> {
 }
 
 impl Stage for Qr {
+    fn looks(&self) -> bool {
+        true
+    }
+
     fn worker(&self) -> Result<Box<dyn StageWorker>, Error> {
         Ok(Box::new(Worker {
             qr: *self,
@@ -91,13 +95,12 @@ struct Code {
 
 impl StageWorker for Worker {
     fn apply(&mut self, frame: &mut Frame, scratch: &mut Mat) -> Result<(), Error> {
-        let codes = self.search(frame)?;
-        let first = frame.findings.detections.len();
-        frame.findings.detections.extend(codes.into_iter().map(Code::detection));
-        if self.qr.draw {
-            marks::draw(first, self.qr.color, frame, scratch)?;
-        }
-        Ok(())
+        let Qr { draw, color, .. } = self.qr;
+        marks::find(self, draw.then_some(color), frame, scratch)
+    }
+
+    fn look(&mut self, frame: &Frame) -> Result<Answer, Error> {
+        Ok(Answer::Detections(self.search(frame)?.into_iter().map(Code::detection).collect()))
     }
 }
 
