@@ -1,4 +1,5 @@
 # The server:             docker build -t frameserve .
+#   for NVIDIA's GPUs:    docker build -t frameserve:cuda --build-arg TORCH=cuda .
 #   without libtorch:     docker build -t frameserve --build-arg TORCH=none .
 # The client:             docker build -t frameserve-client --target client .
 # BuildKit, which is Docker's default, builds only what the wanted image needs; the old builder builds all above it.
@@ -31,6 +32,10 @@ RUN find src -name '*.rs' -exec touch {} + && \
 # The program looks for libraries in ../lib: those of libtorch that it needs go there.
 RUN mkdir -p installed/bin installed/lib && cp target/release/frameserve-server installed/bin/ && \
     ldd installed/bin/frameserve-server | awk '$3 ~ /\/\.deps\// {print $3}' | xargs -r cp -Lt installed/lib
+# Those of CUDA are loaded by name when the program runs, and load each other so: all of them.
+RUN if [ "$TORCH" = cuda ]; then \
+      find .deps/libtorch/torch/lib .deps/libtorch/nvidia -name '*.so*' ! -name 'libtorch_python*' ! -name 'libshm*' \
+        -exec cp -Lt installed/lib {} + ; fi
 
 FROM sources AS build-client
 RUN cargo build --release --locked --bin frameserve-client --no-default-features
@@ -55,8 +60,12 @@ RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-ins
       libopencv-core406 libopencv-imgproc406 libopencv-objdetect406 libopencv-photo406 libopencv-video406 \
       opencv-data && rm -rf /var/lib/apt/lists/*
 COPY --from=build-server /frameserve/installed /opt/frameserve
-RUN ! ldd /opt/frameserve/bin/frameserve-server | grep 'not found'
+# libcuda.so.1 is the driver's: the container gets that of the machine it runs on.
+RUN cd /opt/frameserve && ! LD_LIBRARY_PATH=lib ldd bin/* $(ls lib/libtorch_cuda.so 2>/dev/null) | \
+      grep 'not found' | grep -v libcuda.so.1
 USER 10001:10001
 ENV FRAMESERVE_LISTEN=0.0.0.0:50051
+# Which of a machine's GPUs `docker run --gpus` or NVIDIA's runtime may give it, and what of the driver.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 EXPOSE 50051
 ENTRYPOINT ["/opt/frameserve/bin/frameserve-server"]
