@@ -44,12 +44,19 @@ impl Program {
 
     /// One that is started in a folder and told where to listen.
     pub fn start_in(folder: &Path, flags: &[&str]) -> Self {
-        Program::of(Command::new(SERVER).args(flags).current_dir(folder).stderr(Stdio::null()))
+        Program::of(Program::server().args(flags).current_dir(folder).stderr(Stdio::null()))
     }
 
     /// One that is told where to listen, and logs to a file.
     pub fn start_with_log(log: &Path, flags: &[&str]) -> Self {
-        Program::of(Command::new(SERVER).args(flags).stderr(std::fs::File::create(log).unwrap()))
+        Program::of(Program::server().args(flags).stderr(std::fs::File::create(log).unwrap()))
+    }
+
+    /// What it answers is held against what Python computes on a processor, so that it uses one, too.
+    fn server() -> Command {
+        let mut command = Command::new(SERVER);
+        command.env("FRAMESERVE_DEVICE", "cpu");
+        command
     }
 
     /// A program that listens as the server's does, and was told where.
