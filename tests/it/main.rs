@@ -16,6 +16,7 @@ mod codecs;
 mod convert;
 #[cfg(feature = "torch")]
 mod convert_served;
+mod demos;
 mod documents;
 mod gate;
 mod handlers;
