@@ -110,14 +110,14 @@ impl FrameModel for Looker {
         self.fitting().map(drop)
     }
 
-    fn labels(&self) -> Result<Arc<[String]>, Error> {
+    fn labels(&self) -> Result<Option<Arc<[String]>>, Error> {
         let fitting = self.fitting()?;
-        Ok(match &fitting.pictures()?.task {
+        Ok(Some(match &fitting.pictures()?.task {
             Some(pictures::Task::Detection(detector)) => Arc::clone(&detector.labels),
             Some(pictures::Task::Classification(classifier)) => Arc::clone(&classifier.labels),
             Some(pictures::Task::Segmentation(segmenter)) => Arc::clone(&segmenter.labels),
             _ => Arc::default(),
-        })
+        }))
     }
 
     fn memory(&self, picture: Size) -> Result<usize, Error> {

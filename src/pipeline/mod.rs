@@ -210,7 +210,7 @@ impl Pipeline {
         let asking = self.steps.iter().filter_map(|step| Some((step, step.asks.as_ref()?)));
         asking.into_iter().try_for_each(|(step, asks)| {
             asks.model.check()?;
-            step.stage.check_labels(&asks.model.labels()?)
+            asks.model.labels()?.map_or(Ok(()), |labels| step.stage.check_labels(&labels))
         })
     }
 

@@ -35,8 +35,8 @@ pub trait FrameModel: Send + Sync + Debug {
     /// Whether it is there, takes pictures and gives what is wanted.
     fn check(&self) -> Result<(), Error>;
 
-    /// The names of what it tells apart; none if it has no names for it.
-    fn labels(&self) -> Result<Arc<[String]>, Error>;
+    /// The names of what it tells apart; none at all if it has no names for it, and `None` if that is not known.
+    fn labels(&self) -> Result<Option<Arc<[String]>>, Error>;
 
     /// Bytes that its tensors take for a picture of this size, or why it can't take such a picture.
     fn memory(&self, picture: Size) -> Result<usize, Error>;
@@ -97,8 +97,8 @@ impl FrameModel for NoModel {
         Ok(())
     }
 
-    fn labels(&self) -> Result<Arc<[String]>, Error> {
-        Ok(Arc::default())
+    fn labels(&self) -> Result<Option<Arc<[String]>>, Error> {
+        Ok(None)
     }
 
     fn memory(&self, _: Size) -> Result<usize, Error> {

@@ -21,6 +21,10 @@ async fn unfit() -> (Shelf, TestServer, InferClient) {
     shelf.looker("m", "image", ALONE);
     shelf.looker("d", "detection", ALONE);
     shelf.looker("s", "segmentation", ALONE);
+    let labeled = std::fs::read_to_string(shelf.0.path().join("d/config.pbtxt")).unwrap();
+    let bare = labeled.lines().filter(|line| !line.contains("frameserve.labels"));
+    shelf.config("bare", &bare.collect::<Vec<_>>().join("\n").replace("name: \"d\"", "name: \"bare\""));
+    shelf.version("bare", 1, "good");
     shelf.add("tensors", ALONE);
     shelf.add("plain", "parameters { key: \"frameserve.scale\" value { string_value: \"1\" } }");
     let pictures = "input { name: \"x\" data_type: TYPE_FP32 dims: [-1, -1] }\n";
@@ -74,6 +78,11 @@ fn refused() -> Vec<(String, Code, &'static str)> {
         ),
         ("detect=d,classes=3", Code::InvalidArgument, "`3` is none of the 3 classes"),
         (
+            "detect=bare,classes='1,cat'",
+            Code::InvalidArgument,
+            "detect: `cat` is no number, and model `bare` has no labels for its classes",
+        ),
+        (
             "every=2",
             Code::InvalidArgument,
             "every: a stage must follow that runs a model, or that finds things itself (`faces`, `qr`), and there is none",
@@ -102,6 +111,15 @@ async fn a_stream_that_wants_of_a_model_what_it_does_not_give_is_not_opened() {
         assert_eq!((replies.len(), status.code()), (0, code), "{text}: {status}");
         assert!(status.message().contains(says), "`{says}` is not in `{}`", status.message());
     }
+}
+
+#[tokio::test]
+async fn classes_without_labels_are_wanted_by_number() {
+    let (_shelf, server, _client) = unfit().await;
+    let mut talk = stream(&server, "detect=bare,classes=1").await;
+    talk.send(gray(1)).await;
+    let found: Vec<_> = reply(&mut talk).await.detections.iter().map(|found| found.class_id).collect();
+    assert_eq!(found, [Some(1)]);
 }
 
 #[tokio::test]

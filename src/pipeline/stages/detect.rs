@@ -64,12 +64,17 @@ impl Stage for Detect {
 
     fn check_labels(&self, labels: &[String]) -> Result<(), Error> {
         let Classes(wanted) = &self.classes;
-        let known = |class: &&String| {
-            labels.is_empty()
-                || labels.contains(class)
-                || class.parse::<usize>().is_ok_and(|number| number < labels.len())
+        let numbered = |class: &String| {
+            class.parse::<usize>().is_ok_and(|number| labels.is_empty() || number < labels.len())
         };
+        let known = |class: &&String| labels.contains(class) || numbered(class);
         let Some(unknown) = wanted.iter().find(|class| !known(class)) else { return Ok(()) };
+        if labels.is_empty() {
+            let model = &self.name;
+            let reason =
+                format!("`{unknown}` is no number, and model `{model}` has no labels for its classes");
+            return Err(Error::Stage { stage: KIND.name, reason });
+        }
         let some: Vec<_> = labels.iter().take(8).map(|label| format!("`{label}`")).collect();
         let more = if labels.len() > some.len() { ", …" } else { "" };
         let reason = format!(
