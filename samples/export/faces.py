@@ -26,6 +26,9 @@ class Faces(nn.Module):
     window: Final[float] = 12.0
     stride: Final[float] = 2.0
     shrink: Final[float] = 0.709
+    # Of what the last network looked at, what is less is no answer. The threshold in config.pbtxt, or of a stage, can
+    # only be higher.
+    least_score: Final[float] = 0.1
 
     def __init__(self):
         super().__init__()
@@ -46,7 +49,7 @@ class Faces(nn.Module):
         if len(boxes) == 0:
             return none(image)
         moves, points, faceness = self.decide(crops(image, boxes, 48))
-        kept = torch.nonzero(faceness[:, 1] > 0.7).flatten()
+        kept = torch.nonzero(faceness[:, 1] > self.least_score).flatten()
         boxes, scores, moves, points = boxes[kept], faceness[kept, 1], moves[kept], points[kept]
         width, height = sizes(boxes)
         across = points[:, :5] * width[:, None] + boxes[:, 0:1] - 1.0

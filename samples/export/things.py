@@ -14,7 +14,7 @@ SIZE = 416
 STRIDES = (8, 16, 32)
 # How far an edge is from the centre comes as the probability of each of 0 to 10 strides.
 DISTANCES = 11
-# Fewer boxes for the server to look at. The threshold in config.pbtxt can only be higher.
+# Fewer boxes for the server to look at. The threshold in config.pbtxt, or of a stage, can only be higher.
 LEAST_SCORE = 0.1
 
 # Names that torchvision keeps so that its numbers stay those of the data set's files.

@@ -3,8 +3,8 @@
 It reads FOLDER/frames.json (name, width, height and count of each lot) and FOLDER/NAME.bgr, which holds the pixels of
 the frames one after the other, and writes
 
-    FOLDER/background.bgr, person.bgr, cutout.bgr    the pictures that are to come back
-    FOLDER/found.json                                for each frame the faces, and the best classes
+    FOLDER/NAME.bgr      the pictures that are to come back: of person, cutout, background and the styles
+    FOLDER/found.json    for each frame the faces, and the best classes; and those that may be faces of the coarse lot
 
 The frames have the size that each model takes, so that nothing is left to how pictures are resized. It runs with the
 Python of .deps/models.
@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-# As samples/models/faces/config.pbtxt has it.
-LEAST_SCORE = 0.9
+# As samples/models/faces/config.pbtxt has it, and what samples/export/faces.py leaves out.
+LEAST_SCORE, NO_SCORE = 0.9, 0.1
+STYLES = ("wave", "starry", "composition")
 CROP = 224
 BEST = 3
 # What covers, and what a cutout stands on, as blue, green and red.
@@ -32,11 +33,13 @@ def main():
     folder = arguments.parse_args().folder
     lots = {lot["name"]: frames(folder, lot) for lot in json.loads((folder / "frames.json").read_text())}
     with torch.inference_mode():
-        write(folder / "background.bgr", background(lots["wide"]))
+        for name in ("background", *STYLES):
+            write(folder / f"{name}.bgr", redrawn(name, lots["wide"]))
         write(folder / "person.bgr", [covered(frame, mask, COLOR) for frame, mask in masked(lots["square"])])
         cutouts = [covered(frame, 255 - mask, COLOR) for frame, mask in masked(lots["square"])]
         write(folder / "cutout.bgr", cutouts)
-        found = {"faces": list(faces(lots["wide"])), "classes": list(classes(lots["square"]))}
+        found = {"faces": list(faces(lots["wide"], LEAST_SCORE)), "classes": list(classes(lots["square"]))}
+        found["perhaps"] = list(faces(lots["coarse"], NO_SCORE))
     (folder / "found.json").write_text(json.dumps(found))
     print(f"ok: {sum(map(len, lots.values()))} frames")
 
@@ -67,8 +70,8 @@ def pixels(values):
 # --- The models ------------------------------------------------------------------------------------------
 
 
-def background(lot):
-    model = load("background")
+def redrawn(name, lot):
+    model = load(name)
     for frame in lot:
         yield pixels(model(rgb(frame) / 255))[0].transpose(1, 2, 0)[:, :, ::-1]
 
@@ -85,13 +88,13 @@ def covered(frame, mask, color):
     return (frame * (1 - share) + np.float32(color) * share).round().astype(np.uint8)
 
 
-def faces(lot):
+def faces(lot, least):
     model = load("faces")
     height, width = lot.shape[1:3]
     most = np.float32([width, height, width, height])
     for frame in lot:
         boxes, scores, points = (tensor.numpy() for tensor in model(rgb(frame) / 255))
-        order = [number for number in np.argsort(-scores, kind="stable") if scores[number] >= LEAST_SCORE]
+        order = [number for number in np.argsort(-scores, kind="stable") if scores[number] >= least]
         boxes = np.clip(boxes, 0, most)
         yield [
             {"box": boxes[each].tolist(), "score": float(scores[each]), "points": points[each].tolist()}

@@ -172,8 +172,9 @@ def models():
 
 
 def samples(pictures):
-    """Name, outputs and input tensors of each. What is in a picture has to be found in the same way, too."""
-    cat, face = pictures / "chelsea.png", pictures / "astronaut.png"
+    """Name, outputs and requests of each, which are tensors of the inputs in their order. What is in a picture has to be
+    found in the same way, too."""
+    cat, face, cup = (pictures / f"{name}.png" for name in ("chelsea", "astronaut", "coffee"))
     noise = torch.rand
     yield "classifier", [Port("probabilities", "FP32", [])], [
         (picture(cat, 224, 224) * 255 - 127) / 128,
@@ -190,6 +191,9 @@ def samples(pictures):
     yield "person", [Port("mask", "FP32", [])], [picture(face, 256, 256), noise(1, 3, 256, 256)]
     outputs = [Port("boxes", "FP32", []), Port("scores", "FP32", []), Port("points", "FP32", [])]
     yield "pose", outputs, [picture(face, 192, 192) * 255]
+    for style in ("wave", "starry", "composition"):
+        yield style, [Port("painted", "FP32", [])], [picture(cup, 640, 360), noise(1, 3, 50, 75)]
+    yield "add", [Port("y", "FP32", [])], [(noise(2, 2), noise(2, 2) - 1)]
 
 
 def picture(path, width, height):
@@ -283,12 +287,14 @@ def main():
             inputs = [values(port, shape, model.range) for port, shape in zip(model.inputs, shapes, strict=True)]
             outputs = outputs_of(program, model, inputs)
             cases.add(model.name, zip(model.inputs, inputs, strict=True), zip(model.outputs, outputs, strict=True))
-    for name, ports, tensors in samples(args.pictures):
+    for name, ports, requests in samples(args.pictures):
         program = torch.jit.load(str(ROOT / "samples/models" / name / "1/model.pt"))
-        for tensor in tensors:
-            found = program(tensor)
+        inputs = [Port(argument.name, "FP32", []) for argument in program.forward.schema.arguments[1:]]
+        for tensors in requests:
+            tensors = tensors if isinstance(tensors, tuple) else (tensors,)
+            found = program(*tensors)
             found = found if isinstance(found, tuple) else (found,)
-            cases.add(name, [(Port("image", "FP32", []), tensor)], zip(ports, found, strict=True))
+            cases.add(name, zip(inputs, tensors, strict=True), zip(ports, found, strict=True))
     cases.write()
     print(f"ok: {len(cases.cases)} requests")
 
