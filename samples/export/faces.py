@@ -19,7 +19,7 @@ from export import save
 
 class Faces(nn.Module):
     """A picture [1, 3, height, width], RGB from 0 to 1, to boxes [N, 4] (x1, y1, x2, y2), scores [N] and points
-    [N, 10] (x and y of each), in pixels."""
+    [N, 10] (x and y of each), in pixels. The networks may be of less than 32 bits; places always have these."""
 
     smallest_face: Final[float] = 40.0
     # The first network sees windows of this size, moved by the stride, in pictures that get ever smaller.
@@ -41,6 +41,7 @@ class Faces(nn.Module):
         if len(boxes) == 0:
             return none(image)
         moves, faceness = self.refine(crops(image, boxes, 24))
+        moves, faceness = moves.float(), faceness.float()
         kept = torch.nonzero(faceness[:, 1] > 0.7).flatten()
         boxes, scores, moves = boxes[kept], faceness[kept, 1], moves[kept]
         kept = nms(boxes, scores, 0.7)
@@ -49,6 +50,7 @@ class Faces(nn.Module):
         if len(boxes) == 0:
             return none(image)
         moves, points, faceness = self.decide(crops(image, boxes, 48))
+        moves, points, faceness = moves.float(), points.float(), faceness.float()
         kept = torch.nonzero(faceness[:, 1] > self.least_score).flatten()
         boxes, scores, moves, points = boxes[kept], faceness[kept, 1], moves[kept], points[kept]
         width, height = sizes(boxes)
@@ -66,6 +68,7 @@ class Faces(nn.Module):
         while min(image.size(2), image.size(3)) * scale >= self.window:
             size = [int(image.size(2) * scale + 1.0), int(image.size(3) * scale + 1.0)]
             moves, faceness = self.propose(F.interpolate(image, size=size, mode="area"))
+            moves, faceness = moves.float(), faceness.float()
             places = torch.nonzero(faceness[0, 1] >= 0.6)
             down, across = places[:, 0], places[:, 1]
             corner = torch.stack([across, down], 1) * self.stride
@@ -83,7 +86,8 @@ class Faces(nn.Module):
 
 def none(image: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     """No faces. The networks can't be asked about no pictures at all."""
-    return image.new_zeros(0, 4), image.new_zeros(0), image.new_zeros(0, 10)
+    nothing = torch.zeros(0, device=image.device)
+    return nothing.new_zeros(0, 4), nothing, nothing.new_zeros(0, 10)
 
 
 def sizes(boxes: Tensor) -> Tuple[Tensor, Tensor]:
@@ -106,13 +110,13 @@ def squares(boxes: Tensor) -> Tensor:
 
 def crops(image: Tensor, boxes: Tensor, size: int) -> Tensor:
     """Each box cut out, as far as it is in the picture, and made `size` x `size`; black where nothing of it is."""
-    cut: List[Tensor] = [torch.zeros(0, image.size(1), size, size, device=image.device)]
+    cut: List[Tensor] = [image.new_zeros(0, image.size(1), size, size)]
     edges: List[List[int]] = boxes.trunc().long().tolist()
     for x1, y1, x2, y2 in edges:
         x1, y1 = max(x1 - 1, 0), max(y1 - 1, 0)
         piece = image[:, :, y1 : max(y2, 0), x1 : max(x2, 0)]
         if piece.numel() == 0:
-            piece = torch.zeros(1, image.size(1), 1, 1, device=image.device)
+            piece = image.new_zeros(1, image.size(1), 1, 1)
         cut.append(F.interpolate(piece, size=[size, size], mode="area"))
     return torch.cat(cut)
 

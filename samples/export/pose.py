@@ -31,7 +31,7 @@ class Pose(nn.Module):
         self.network = Graph(graph, ["Identity"])
 
     def forward(self, image):
-        found = self.network(image.permute(0, 2, 3, 1)).reshape(17, 3)
+        found = self.network(image.permute(0, 2, 3, 1)).reshape(17, 3).float()
         places, scores = found[:, [1, 0]] * SIZE, found[:, 2:]
         # The box goes around the points that are seen, and around the surest one if none is.
         seen = scores >= torch.minimum(scores.max(), scores.new_tensor(SEEN))

@@ -205,8 +205,11 @@ def pad(node, value, padding, constant=0.0):
 
 
 def cast(node, value):
-    """Nothing but indices is made whole here, and these are long in PyTorch. The picture comes as floats."""
-    return value.float() if node["attr"]["DstT"]["type"] == "DT_FLOAT" else value.long()
+    """Nothing but indices is made whole here, and these are long in PyTorch. What is floats already, as the picture is,
+    stays as precise as it is."""
+    if node["attr"]["DstT"]["type"] != "DT_FLOAT":
+        return value.long()
+    return value if value.is_floating_point() else value.float()
 
 
 def gather(node, values, places):

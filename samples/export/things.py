@@ -37,8 +37,9 @@ class Things(nn.Module):
         outputs = self.network(image)
         scores, classes = torch.cat(outputs[:3], 1)[0].max(1)
         likely = torch.nonzero(scores > LEAST_SCORE).flatten()
-        distances = torch.cat(outputs[3:], 1)[0][likely].reshape(-1, 4, DISTANCES).softmax(2) @ self.steps
-        distances = distances * self.strides[likely]
+        # Places have 32 bits, also where the network has fewer.
+        distances = torch.cat(outputs[3:], 1)[0][likely].reshape(-1, 4, DISTANCES).float()
+        distances = distances.softmax(2) @ self.steps.float() * self.strides[likely]
         centres = self.centres[likely]
         boxes = torch.cat([centres - distances[:, :2], centres + distances[:, 2:]], 1)
         return boxes.clamp(0.0, float(SIZE)), scores[likely], classes[likely]

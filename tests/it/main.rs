@@ -47,6 +47,8 @@ mod programs_looking;
 #[cfg(feature = "torch")]
 mod programs_mindspore;
 #[cfg(feature = "torch")]
+mod programs_precision;
+#[cfg(feature = "torch")]
 mod programs_torch;
 #[cfg(feature = "torch")]
 mod programs_torchserve;
