@@ -65,6 +65,7 @@ mod torch;
 mod torchserve;
 mod torchserve_models;
 mod torchserve_store;
+mod track_measures;
 mod tracks;
 mod trouble;
 mod unary;
