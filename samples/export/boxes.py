@@ -1,4 +1,5 @@
-"""Non-maximum suppression in plain PyTorch: torchvision's is an operation that libtorch alone does not have."""
+"""What detectors do with boxes, in plain PyTorch: torchvision's non-maximum suppression is an operation that libtorch
+alone does not have."""
 
 import torch
 
@@ -27,3 +28,13 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, most: float, relative_to: str
         rest = rest[1:]
         rest = rest[overlaps(boxes[best][0], boxes[rest], relative_to) <= most]
     return kept
+
+
+def around(points: torch.Tensor, scores: torch.Tensor, least: float, margin: float) -> torch.Tensor:
+    """The box around those of the points [K, 2] that have at least this score [K, 1], or around the surest one if none
+    has, made larger by a part of itself on each side."""
+    seen = scores >= scores.max().clamp(max=least)
+    first = torch.where(seen, points, float("inf")).amin(0)
+    last = torch.where(seen, points, float("-inf")).amax(0)
+    more = (last - first) * margin
+    return torch.cat([first - more, last + more])

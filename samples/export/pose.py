@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from boxes import around
 from export import save
 from tfjs import Graph
 
@@ -33,12 +34,7 @@ class Pose(nn.Module):
     def forward(self, image):
         found = self.network(image.permute(0, 2, 3, 1)).reshape(17, 3).float()
         places, scores = found[:, [1, 0]] * SIZE, found[:, 2:]
-        # The box goes around the points that are seen, and around the surest one if none is.
-        seen = scores >= torch.minimum(scores.max(), scores.new_tensor(SEEN))
-        first = torch.where(seen, places, float(SIZE)).amin(0)
-        last = torch.where(seen, places, 0.0).amax(0)
-        margin = (last - first) * AROUND
-        box = torch.cat([first - margin, last + margin])
+        box = around(places, scores, SEEN, AROUND)
         points = torch.cat([places, scores], 1)
         return box[None], scores.flatten().topk(SUREST)[0].mean()[None], points[None]
 

@@ -41,6 +41,8 @@ mod program;
 mod programs;
 #[cfg(feature = "torch")]
 mod programs_dialects;
+#[cfg(feature = "torch")]
+mod programs_export;
 mod programs_infer;
 #[cfg(feature = "torch")]
 mod programs_looking;
