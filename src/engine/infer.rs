@@ -432,9 +432,13 @@ fn made(settings: &Settings, gave: &Gave, asked: &Asked, bench: &mut Workbench) 
         _ if asked.classification > 0 => {
             let named = signature.outputs[index].labels.as_deref();
             let labels = named.or_else(|| Some(pictures.as_ref()?.labels(index)));
+            let first = output.shape().dims().first().copied();
+            // Without a batch a row is what there is for each picture, where any number of them may come.
+            let any_number = pictures.as_ref().is_some_and(|pictures| pictures.count().is_none());
+            let counted = any_number && first == Some(geometry.len());
             let ranking = Ranking {
                 best: asked.classification,
-                rows: (signature.max_batch > 0).then(|| output.shape().dims().first().copied().unwrap_or(1)),
+                rows: (signature.max_batch > 0 || counted).then(|| first.unwrap_or(1)),
                 activation: pictures.as_ref().map(|pictures| pictures.activation(index)).unwrap_or_default(),
                 labels: labels.unwrap_or_default(),
             };

@@ -94,9 +94,12 @@ impl Check<'_> {
 
     /// Type and shape are right; how many rows it has.
     fn input(&self, index: usize, port: &Port, tensor: &Kept) -> Result<usize, RequestError> {
-        let takes_pictures = self.pictures.is_some_and(|pictures| pictures.input == index);
-        if takes_pictures && port.datatype != DataType::Bytes && tensor.datatype() == DataType::Bytes {
-            return self.pictures_given(port, tensor.shape());
+        let pictures = self.pictures.filter(|pictures| pictures.input == index);
+        if let Some(pictures) = pictures
+            && port.datatype != DataType::Bytes
+            && tensor.datatype() == DataType::Bytes
+        {
+            return self.pictures_given(pictures, port, tensor.shape());
         }
         if tensor.datatype() != port.datatype {
             return Err(RequestError::DataType {
@@ -114,17 +117,27 @@ impl Check<'_> {
         Ok(if self.signature.max_batch > 0 { first.unwrap_or(1) } else { 1 })
     }
 
-    /// Encoded pictures are a list, or a column.
-    fn pictures_given(&self, port: &Port, shape: &Shape) -> Result<usize, RequestError> {
-        let rows = match shape.dims() {
+    /// Encoded pictures are a list, or a column, of as many as make one tensor.
+    fn pictures_given(&self, pictures: &Pictures, port: &Port, shape: &Shape) -> Result<usize, RequestError> {
+        let count = match shape.dims() {
             [] => 1,
-            [rows] | [rows, 1] => *rows,
+            [count] | [count, 1] => *count,
             _ => return Err(self.wrong_shape(port, "[-1] or [-1,1] of encoded pictures".into(), shape)),
         };
-        if self.signature.max_batch == 0 && rows != 1 {
-            return Err(self.wrong_shape(port, "[1], one encoded picture".into(), shape));
+        if self.signature.max_batch > 0 {
+            return Ok(count);
         }
-        Ok(rows)
+        match pictures.count() {
+            Some(expected) if expected != count => {
+                let expected = format!("[{expected}], the number of encoded pictures");
+                Err(self.wrong_shape(port, expected, shape))
+            }
+            None if count == 0 => {
+                Err(self.wrong_shape(port, "[-1], at least one encoded picture".into(), shape))
+            }
+            // A dimension of the tensor counts them, and none of a batch.
+            _ => Ok(1),
+        }
     }
 
     fn wrong_shape(&self, port: &Port, expected: String, got: &Shape) -> RequestError {

@@ -35,6 +35,7 @@ mod masks;
 mod mindspore;
 mod mounted;
 mod pictures;
+mod pictures_sent;
 mod pipeline_text;
 mod placements;
 mod program;

@@ -99,6 +99,15 @@ impl Pictures {
         &self.preparation
     }
 
+    /// How many pictures make one tensor, where no batch counts them; `None`: any number, at least one.
+    pub fn count(&self) -> Option<usize> {
+        match self.dims.rows {
+            Rows::Batch(_) | Rows::Leading(None) => None,
+            Rows::Leading(count) => count,
+            Rows::One => Some(1),
+        }
+    }
+
     /// How much of a picture of this size has to be decoded.
     pub fn need(&self, picture: Size) -> Need {
         self.preparation.need(picture)
