@@ -205,10 +205,12 @@ impl Server {
         let mut serving = std::pin::pin!(futures_util::future::try_join_all(serving));
         // Healthy is who can answer for the models too that are to be there from the start.
         let mut models = std::pin::pin!(async {
-            Arc::clone(self.engine.models()).open().await;
-            if let Some(torchserve) = &self.torchserve {
-                torchserve.load().await;
-            }
+            let registered = async {
+                if let Some(torchserve) = &self.torchserve {
+                    torchserve.load().await;
+                }
+            };
+            Arc::clone(self.engine.models()).open_with(registered).await;
             set_health(&health, &with_models, ServingStatus::Serving).await;
             Arc::clone(self.engine.models()).watch().await
         });

@@ -174,7 +174,9 @@ impl Engine {
         let piped = match self.piped.get(name) {
             Some(piped) => Arc::clone(piped),
             None => match self.models.find(name, version) {
-                Err(Error::ModelUnknown(unknown @ ModelUnknown::Model(_))) => {
+                Err(unknown @ (Error::ModelUnknown(ModelUnknown::Model(_)) | Error::Starting))
+                    if !self.models.is_awaited(name) =>
+                {
                     Arc::new(self.piped_by_text(name, unknown)?)
                 }
                 found => return found.map(Served::Model),
@@ -186,12 +188,12 @@ impl Engine {
         }
     }
 
-    fn piped_by_text(&self, text: &str, unknown: ModelUnknown) -> Result<PipedModel, Error> {
+    fn piped_by_text(&self, text: &str, unknown: Error) -> Result<PipedModel, Error> {
         match spec::parse(text, &self.config.pipelines) {
             Ok(stages) if !stages.is_empty() => Ok(PipedModel::new(text)),
             // Whoever writes this means a pipeline, and wants to know what is wrong with it.
             Err(error) if text.contains(['|', '=']) => Err(error),
-            _ => Err(unknown.into()),
+            _ => Err(unknown),
         }
     }
 

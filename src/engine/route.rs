@@ -81,6 +81,9 @@ impl Engine {
     }
 
     fn only_application(&self) -> Result<String, Error> {
+        if !self.models.is_open() {
+            return Err(Error::Starting);
+        }
         match <[String; 1]>::try_from(self.applications()) {
             Ok([only]) => Ok(only),
             Err(_) => Err(ApplicationUnknown::NotSet.into()),
@@ -91,8 +94,11 @@ impl Engine {
         let (models, pipelines) = match self.config.applications.get(application) {
             Some(Application { models, pipelines }) => (models.clone(), pipelines.clone()),
             None if self.piped.contains_key(application) => (Vec::new(), vec![application.to_owned()]),
-            None if self.models.find(application, None).is_ok() => (vec![application.to_owned()], Vec::new()),
-            None => return Err(ApplicationUnknown::Name(application.to_owned()).into()),
+            None => match self.models.find(application, None) {
+                Ok(_) => (vec![application.to_owned()], Vec::new()),
+                Err(Error::Starting) => return Err(Error::Starting),
+                Err(_) => return Err(ApplicationUnknown::Name(application.to_owned()).into()),
+            },
         };
         let models = models.into_iter().filter(|_| sought == Sought::Model);
         let names = models.chain(pipelines).collect();

@@ -224,6 +224,9 @@ pub enum Error {
     /// An application that is not there, or that is not for what is asked of it.
     #[error(transparent)]
     ApplicationUnknown(#[from] Box<ApplicationUnknown>),
+    /// Models that are to be there from the start are still being loaded, and this may be one of them.
+    #[error("Server not ready")]
+    Starting,
     /// A version that is loading or unloading, or could not be loaded.
     #[error("Request for unknown model: '{model}' version {version} is not at ready state")]
     ModelNotReady {
@@ -345,6 +348,7 @@ impl Error {
             Error::Overloaded { .. } => Kind::Overloaded,
             Error::Draining(_)
             | Error::NotExplicit
+            | Error::Starting
             | Error::QueueFull { .. }
             | Error::ModelNotReady { .. } => Kind::NotReady,
             Error::Unsupported(_) => Kind::Unsupported,

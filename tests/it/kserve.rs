@@ -20,6 +20,7 @@ type Client = GrpcInferenceServiceClient<Channel>;
 async fn start(limits: Limits) -> (TestServer, Client) {
     let server = TestServer::start(Config { limits, ..Config::default() }).await;
     let client = GrpcInferenceServiceClient::new(server.channel().await);
+    server.loaded().await;
     (server, client)
 }
 

@@ -320,7 +320,7 @@ async fn files_that_a_load_brought_stay_for_as_long_as_they_are_served() {
 }
 
 /// What holds every batch, which is that of the warm-up, and a repository with two models to warm up.
-fn slow() -> (Hold, Puppet, Shelf) {
+pub fn slow() -> (Hold, Puppet, Shelf) {
     let hold = Hold::default();
     let holding = hold.clone();
     let puppet = Puppet::new(move |_, batch| {

@@ -34,6 +34,7 @@ mod looking_stages;
 mod masks;
 mod mindspore;
 mod mounted;
+mod not_ready;
 mod pictures;
 mod pictures_sent;
 mod pipeline_text;

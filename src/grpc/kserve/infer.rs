@@ -25,6 +25,11 @@ pub fn going_down() -> Refusal {
     Refusal::Other(Code::Unavailable, text.into())
 }
 
+/// What a client is told that asks about models meanwhile.
+pub fn exiting() -> Refusal {
+    Refusal::Other(Code::Unavailable, "Server exiting".into())
+}
+
 /// Who asks, and for how long it will wait.
 #[derive(Debug, Clone)]
 pub struct Caller {

@@ -23,7 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
-use tonic::{Code, Extensions, Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::layer::CallContext;
 use super::peer::Peer;
@@ -78,8 +78,14 @@ impl KserveService {
         }
     }
 
-    /// What answers a call that names this model.
+    /// The server was not told to end.
+    fn check_open(&self) -> Result<(), Refusal> {
+        if self.engine.drain().is_cancelled() { Err(infer::exiting()) } else { Ok(()) }
+    }
+
+    /// What answers a call that asks about this model.
     async fn routed(&self, extensions: &Extensions, name: &str, version: &str) -> Result<Served, Refusal> {
+        self.check_open()?;
         let call = CallContext::of(extensions);
         Ok(self.engine.routed(call.route(), name, version).await?)
     }
@@ -145,9 +151,7 @@ impl GrpcInferenceService for KserveService {
         &self,
         _: Request<ServerReadyRequest>,
     ) -> Result<Response<ServerReadyResponse>, Status> {
-        if self.engine.drain().is_cancelled() {
-            return Err(Refusal::Other(Code::Unavailable, "Server exiting".into()).into());
-        }
+        self.check_open()?;
         Ok(Response::new(ServerReadyResponse { ready: self.engine.is_ready() }))
     }
 
@@ -219,6 +223,7 @@ impl GrpcInferenceService for KserveService {
         &self,
         request: Request<ModelStatisticsRequest>,
     ) -> Result<Response<ModelStatisticsResponse>, Status> {
+        self.check_open()?;
         let ModelStatisticsRequest { mut name, version } = request.get_ref().clone();
         let call = CallContext::of(request.extensions());
         // Without a name it asks for all models, unless its metadata name one.
@@ -248,6 +253,7 @@ impl GrpcInferenceService for KserveService {
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
+        self.check_open()?;
         answer(repository::load(&self.engine, request.into_inner()).await)
     }
 
@@ -255,6 +261,7 @@ impl GrpcInferenceService for KserveService {
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
+        self.check_open()?;
         answer(repository::unload(&self.engine, request.into_inner()).await)
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use tonic::Code;
 
 use super::raw::{self, Of};
 use super::*;

@@ -71,6 +71,12 @@ impl Model {
         ready || self.loaded.is_some() || !self.reason.is_empty()
     }
 
+    /// Whether it was loaded, or failed to, and is not just being loaded.
+    pub fn was_loaded(&self) -> bool {
+        let heard = self.loaded.is_some() || !self.reason.is_empty();
+        heard && !self.versions.values().any(|known| known.loading)
+    }
+
     /// Whether there is more of it than what clients have registered.
     pub fn is_of_repository(&self) -> bool {
         let ready = self.versions.values().any(|known| known.ready.is_some() && !known.registered);

@@ -21,7 +21,7 @@ use known::{Known, Model};
 use loading::Brought;
 pub use registering::{Held, Package};
 
-use super::repository::Repository;
+use super::repository::{self, Repository};
 use super::statistics::Snapshot;
 use super::version::{Means, Version};
 use crate::error::{Error, ModelUnknown};
@@ -52,8 +52,18 @@ pub struct Registry {
     /// Goes up with every change of them.
     changes: AtomicU64,
     demands: Demands,
-    /// The models that are to be there from the start were loaded, or failed to.
-    opened: watch::Sender<bool>,
+    start: watch::Sender<Start>,
+}
+
+/// How far the models are that are to be there from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// Which they are is not known yet.
+    Begun,
+    /// They are being loaded.
+    Loading,
+    /// They were loaded, or failed to.
+    Done,
 }
 
 /// Loads that may go on at a time.
@@ -68,20 +78,30 @@ impl Registry {
         };
         let (loaders, looks) = (pool("loads", LOADERS)?, pool("looks", 1)?);
         let (repository, models, changes) = (Arc::new(repository), Mutex::default(), AtomicU64::new(0));
-        let opened = watch::Sender::new(false);
+        let start = watch::Sender::new(Start::Begun);
         let demands = Demands::default();
-        Ok(Registry { repository, control, means, loaders, looks, models, changes, demands, opened })
+        Ok(Registry { repository, control, means, loaders, looks, models, changes, demands, start })
     }
 
     /// Loads what is to be there from the start.
     pub async fn open(self: Arc<Self>) {
+        self.open_with(std::future::ready(())).await;
+    }
+
+    /// The same, and then `more`, which belongs to it.
+    pub async fn open_with(self: Arc<Self>, more: impl Future<Output = ()>) {
         let first = match &self.control {
             Control::Explicit(names) if !names.iter().any(|name| name == "*") => names.clone(),
             _ => self.names().await,
         };
+        for name in first.iter().filter(|name| repository::is_name(name)) {
+            self.models().entry(name.clone()).or_default();
+        }
+        self.start.send_replace(Start::Loading);
         let loads = first.into_iter().map(|name| Arc::clone(&self).load_logged(name));
         futures_util::future::join_all(loads).await;
-        self.opened.send_replace(true);
+        more.await;
+        self.start.send_replace(Start::Done);
     }
 
     /// Follows what changes in the repository, for as long as it is polled, where the control says so.
@@ -99,13 +119,22 @@ impl Registry {
 
     /// Whether what is to be there from the start was loaded, or failed to.
     pub fn is_open(&self) -> bool {
-        *self.opened.borrow()
+        *self.start.borrow() == Start::Done
+    }
+
+    /// Whether there may be a model of this name once all is loaded that is to be there from the start.
+    pub fn is_awaited(&self, name: &str) -> bool {
+        match *self.start.borrow() {
+            Start::Begun => true,
+            Start::Loading => self.models().get(name).is_some_and(|model| !model.was_loaded()),
+            Start::Done => false,
+        }
     }
 
     /// Waits for that.
     pub async fn opened(&self) {
-        let mut opened = self.opened.subscribe();
-        let _always_there = opened.wait_for(|opened| *opened).await;
+        let mut start = self.start.subscribe();
+        let _always_there = start.wait_for(|start| *start == Start::Done).await;
     }
 
     /// How models come and go.
@@ -124,8 +153,18 @@ impl Registry {
     }
 
     /// The version of this number; or the default one, which is the highest that is ready where no client has chosen
-    /// another.
+    /// another. Who asks for one that is not there while the server still loads what is to be there from the start is
+    /// told that, unless the model was loaded already.
     pub fn find(&self, name: &str, version: Option<u64>) -> Result<Arc<Version>, Error> {
+        let found = self.find_now(name, version);
+        if found.is_ok() || self.is_open() {
+            return found;
+        }
+        let was_loaded = self.models().get(name).is_some_and(Model::was_loaded);
+        if was_loaded { found } else { Err(Error::Starting) }
+    }
+
+    fn find_now(&self, name: &str, version: Option<u64>) -> Result<Arc<Version>, Error> {
         let models = self.models();
         let model = models.get(name).filter(|model| !model.is_unregistered());
         let model = model.ok_or_else(|| ModelUnknown::Model(name.into()))?;
