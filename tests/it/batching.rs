@@ -203,6 +203,33 @@ async fn who_goes_away_or_waits_too_long_never_reaches_the_model() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_says_nothing_of_timeouts_leaves_them_to_requests() {
+    let (hold, puppet) = held();
+    let shelf = Shelf::new();
+    shelf.add(
+        "said",
+        &format!("{ALONE} dynamic_batching {{ default_queue_policy {{ max_queue_size: 100 }} }}"),
+    );
+    shelf.add("unsaid", &format!("{ALONE} dynamic_batching {{ }}"));
+    let (server, client) = start(&shelf, &puppet, Control::None).await;
+    let mut first = Vec::new();
+    for model in ["said", "unsaid"] {
+        first.push(send(&client, rows(model, &[1.0], 1)).await);
+    }
+    hold.arrived(2).await;
+    let timeout = infer_parameter::ParameterChoice::Int64Param(5000);
+    let patient = send(&client, with("timeout", timeout.clone(), rows("said", &[2.0], 1))).await;
+    queued(&server, "said", 1).await;
+    let late = send(&client, with("timeout", timeout, rows("unsaid", &[2.0], 1))).await.await.unwrap();
+    assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
+    hold.open(usize::MAX);
+    assert_eq!(patient.await.unwrap().unwrap(), [20.0], "its model's policy lets it wait");
+    for answered in first {
+        answered.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn priorities_come_first_and_a_full_queue_refuses() {
     let (hold, puppet) = held();
     let shelf = Shelf::new();

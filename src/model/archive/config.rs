@@ -163,7 +163,10 @@ impl Parts<'_> {
             batching.insert("max_queue_delay_microseconds".into(), delay.into());
         }
         if let Some(most) = self.options.job_queue_size {
-            batching.insert("default_queue_policy".into(), json!({ "max_queue_size": most }));
+            batching.insert(
+                "default_queue_policy".into(),
+                json!({ "max_queue_size": most, "allow_timeout_override": true }),
+            );
         }
         (!batching.is_empty()).then_some(Value::Object(batching))
     }

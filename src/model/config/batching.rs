@@ -50,7 +50,7 @@ fn dynamic_policy(
     let queues = dynamic.priority_queue_policy.iter().map(|(&level, given)| {
         Ok((within(level, levels, "dynamic_batching.priority_queue_policy")?, queue(given)?))
     });
-    let default_queue = dynamic.default_queue_policy.unwrap_or_default();
+    let default_queue = dynamic.default_queue_policy.as_ref();
     Ok(Policy {
         max_batch,
         preferred,
@@ -60,7 +60,8 @@ fn dynamic_policy(
         },
         levels,
         default_level: default_level(dynamic.default_priority_level, levels)?,
-        queue: queue(&default_queue)?,
+        // Who says nothing of timeouts forbids none either. One that is written out has its own rule.
+        queue: default_queue.map(queue).transpose()?.unwrap_or(Policy::eager(max_batch).queue),
         queues: queues.collect::<Result<_, Error>>()?,
         threads: 1,
     })

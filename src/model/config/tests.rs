@@ -3,13 +3,13 @@
 mod anything;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::archive::tests::archive;
 use super::*;
-use crate::exec::batch::TimeoutAction;
+use crate::exec::batch::{Entry, Queue, TimeoutAction, Wanted};
 use crate::model::backend::{Backend, Opened};
 use crate::model::settings::{Instances, Place, VersionPolicy};
 use crate::proto::inference::model_version_policy::PolicyChoice;
@@ -54,6 +54,54 @@ fn with_ports(text: &str) -> Result<Settings, Error> {
 
 fn refusal(text: &str) -> String {
     with_ports(text).map(|_| ()).expect_err(text).to_string()
+}
+
+/// Whether a request of this priority, which may wait for 10 ms, has waited for too long after so many.
+fn expires(settings: &Settings, level: u32, after: u64) -> bool {
+    let policy = &settings.batching;
+    let (came, level) = (Instant::now(), policy.level(level));
+    let asked = Some(Duration::from_millis(10));
+    let mut queue = Queue::new(policy.clone());
+    // Nobody's turn comes before the batch is full.
+    let expires = policy.timeout(level, asked).map(|timeout| came + timeout);
+    let entry = Entry { job: Waits, rows: 1, cost: 1, kind: (), level, came, expires, stream: None };
+    queue.push(entry).unwrap();
+    !queue.next(came + Duration::from_millis(after), false).expired.is_empty()
+}
+
+/// A request that somebody waits for.
+#[derive(Debug, PartialEq)]
+struct Waits;
+
+impl Wanted for Waits {
+    fn is_wanted(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_requests_own_timeout_counts_unless_a_policy_is_configured_that_forbids_it() {
+    let levels = "priority_levels: 2 default_priority_level: 1";
+    for (policies, first, second) in [
+        ("", true, true),
+        ("default_queue_policy {}", false, false),
+        ("default_queue_policy { max_queue_size: 5 }", false, false),
+        ("default_queue_policy { allow_timeout_override: true }", true, true),
+        ("priority_queue_policy { key: 2 value {} }", true, false),
+        (
+            "default_queue_policy {} priority_queue_policy { key: 2 value { allow_timeout_override: true } }",
+            false,
+            true,
+        ),
+    ] {
+        let waits = "max_queue_delay_microseconds: 3600000000";
+        let text = format!("max_batch_size: 8 dynamic_batching {{ {waits} {levels} {policies} }}");
+        let settings = with_ports(&text).unwrap();
+        for (level, counts) in [(1, first), (2, second)] {
+            assert!(!expires(&settings, level, 9), "{policies}");
+            assert_eq!(expires(&settings, level, 10), counts, "{policies}");
+        }
+    }
 }
 
 #[test]
