@@ -7,13 +7,14 @@ use bytes::Bytes;
 use tracing::Span;
 
 use super::Engine;
+use super::outputs::{self, Gave};
 use super::piped::PipedModel;
 use crate::error::{Error, ModelUnknown, RequestError};
-use crate::frame::{Encoding, Workbench};
+use crate::frame::Encoding;
 use crate::limits::Credit;
 use crate::model::Pixels;
 use crate::model::check::{Checked, Given};
-use crate::model::pictures::{self, Pictures};
+use crate::model::pictures::Pictures;
 use crate::model::registry::{IndexEntry, State};
 use crate::model::settings::Settings;
 use crate::model::signature::Signature;
@@ -21,9 +22,8 @@ use crate::model::statistics::{Compute, Snapshot, Success};
 use crate::model::version::{Treatment, Version, Work};
 use crate::pipeline::spec;
 use crate::proto::inference::ModelConfig;
-use crate::tensor::classification::{self, Ranking};
 use crate::tensor::image::Geometry;
-use crate::tensor::{Data, DataType, Kept, Place, Tensor};
+use crate::tensor::{Data, DataType, Kept, Place};
 
 /// Something that answers requests: a version of a model, or a named pipeline.
 #[derive(Debug, Clone)]
@@ -43,7 +43,8 @@ pub struct InferRequest {
     pub outputs: Vec<Asked>,
     /// When it has its turn, and for how long it is wanted.
     pub treatment: Treatment,
-    /// How a picture is encoded that comes back from a pipeline, where no output says.
+    /// How the picture is encoded that comes back, where no output says. Without it a pipeline's comes as it went, and a
+    /// model's as the tensor that it is.
     pub codec: Option<Encoding>,
 }
 
@@ -113,7 +114,7 @@ impl Served {
     }
 
     /// Whether this output can be had as an encoded picture.
-    fn gives_picture(&self, output: usize) -> bool {
+    pub fn gives_picture(&self, output: usize) -> bool {
         match self {
             Served::Model(version) => {
                 version.settings().pictures.as_ref().is_some_and(|pictures| pictures.gives_picture(output))
@@ -156,14 +157,6 @@ struct Ready {
     /// How the pictures lie in the tensors that were made of them.
     geometry: Vec<Geometry>,
     credit: Arc<Credit>,
-}
-
-/// What a model gave for a request.
-struct Gave {
-    outputs: Vec<Tensor>,
-    geometry: Vec<Geometry>,
-    /// Whether the output that is a picture came as pixels.
-    as_pixels: bool,
 }
 
 impl Engine {
@@ -231,7 +224,7 @@ impl Engine {
         request: InferRequest,
     ) -> Result<InferReply, Error> {
         let _open = self.requests.token();
-        check_outputs(served, &request.outputs)?;
+        outputs::check(served, &request)?;
         match served {
             Served::Pipeline(piped) => {
                 let began = Instant::now();
@@ -243,10 +236,11 @@ impl Engine {
             }
             Served::Model(version) => {
                 let way = Way { engine: self, version, began: Instant::now() };
-                let InferRequest { inputs, outputs, treatment, .. } = request;
+                let InferRequest { inputs, outputs, treatment, codec } = request;
                 // What the model does not take is none of its failures.
                 let checked = version.check().inputs(inputs)?;
-                let answered = way.answer(checked, outputs, treatment).await;
+                let asked = outputs::asked(served, outputs, codec);
+                let answered = way.answer(checked, asked, treatment).await;
                 if answered.is_err() {
                     version.statistics().failed(way.began.elapsed());
                 }
@@ -260,13 +254,9 @@ impl Way<'_> {
     async fn answer(
         &self,
         checked: Checked,
-        mut asked: Vec<Asked>,
+        asked: Vec<Asked>,
         treatment: Treatment,
     ) -> Result<InferReply, Error> {
-        if asked.is_empty() {
-            let listed = self.version.listed().outputs.iter();
-            asked = listed.map(|port| Asked::whole(&port.name)).collect();
-        }
         let ready = self.prepare(checked).await?;
         let input = self.began.elapsed();
         let Ready { inputs, rows, are_pixels, geometry, credit } = ready;
@@ -392,7 +382,7 @@ impl Way<'_> {
         let job = self.engine.pool.submit(move |bench, _| {
             let _held = held;
             let make = |asked: Asked| {
-                let made = made(&settings, &gave, &asked, bench)?;
+                let made = outputs::made(&settings, &gave, &asked, bench)?;
                 Ok((asked.name, made.put(asked.place)?))
             };
             let made = asked.into_iter().map(make).collect();
@@ -415,60 +405,4 @@ pub fn version_number(text: &str) -> Result<Option<u64>, Error> {
         ),
     };
     Err(RequestError::Malformed(malformed).into())
-}
-
-/// One output as it was asked for, where it is more than the tensor that the model gave.
-fn made(settings: &Settings, gave: &Gave, asked: &Asked, bench: &mut Workbench) -> Result<Tensor, Error> {
-    let Settings { signature, pictures, .. } = settings;
-    let Gave { outputs, geometry, as_pixels } = gave;
-    let Some(index) = signature.output(&asked.name) else {
-        let pictures =
-            pictures.as_ref().ok_or_else(|| Error::Internal(format!("no output {}", asked.name)))?;
-        return pictures::json(&pictures.detections(outputs, geometry)?);
-    };
-    let output = &outputs[index];
-    let picture = pictures.as_ref().and_then(Pictures::picture_output).filter(|_| *as_pixels);
-    match (asked.codec, picture, pictures) {
-        (Some(encoding), Some(picture), _) => picture.of_pixels().encode(outputs, encoding, bench),
-        (Some(encoding), None, Some(pictures)) => pictures.encode(outputs, geometry, encoding, bench),
-        _ if asked.classification > 0 => {
-            let named = signature.outputs[index].labels.as_deref();
-            let labels = named.or_else(|| Some(pictures.as_ref()?.labels(index)));
-            let first = output.shape().dims().first().copied();
-            // Without a batch a row is what there is for each picture, where any number of them may come.
-            let any_number = pictures.as_ref().is_some_and(|pictures| pictures.count().is_none());
-            let counted = any_number && first == Some(geometry.len());
-            let ranking = Ranking {
-                best: asked.classification,
-                rows: (signature.max_batch > 0 || counted).then(|| first.unwrap_or(1)),
-                activation: pictures.as_ref().map(|pictures| pictures.activation(index)).unwrap_or_default(),
-                labels: labels.unwrap_or_default(),
-            };
-            Ok(classification::classify(output, &ranking)?.tensor)
-        }
-        _ => Ok(output.clone()),
-    }
-}
-
-/// Everything that is asked for is there, and can be had in that form.
-fn check_outputs(served: &Served, asked: &[Asked]) -> Result<(), Error> {
-    let model = || served.name().to_owned();
-    for (at, Asked { name, classification, codec, .. }) in asked.iter().enumerate() {
-        let Some(index) = served.signature().output(name) else {
-            return Err(RequestError::UnknownOutput { output: name.clone(), model: model() }.into());
-        };
-        if asked[..at].iter().any(|before| before.name == *name) {
-            return Err(RequestError::Duplicate { what: "output", name: name.clone() }.into());
-        }
-        let refuse = |reason: String| {
-            Err(RequestError::Output { output: name.clone(), model: model(), reason }.into())
-        };
-        if *classification > 0 && served.signature().outputs[index].datatype == DataType::Bytes {
-            return refuse(format!("classification {classification} wants scores, and it has BYTES"));
-        }
-        if let Some(codec) = codec.filter(|_| !served.gives_picture(index)) {
-            return refuse(format!("it is no picture that could be encoded as {}", codec.codec.name()));
-        }
-    }
-    Ok(())
 }

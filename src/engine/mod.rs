@@ -3,6 +3,7 @@
 pub mod infer;
 mod lane;
 mod looking;
+mod outputs;
 pub mod piped;
 mod reply;
 mod route;

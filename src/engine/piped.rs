@@ -136,10 +136,10 @@ impl PipedModel {
             note: "",
         };
         match (tensor.datatype(), tensor.into_data()) {
-            (_, Data::Elements(elements)) if shape.dims().len() <= 1 => {
+            (_, Data::Elements(elements)) if matches!(shape.dims(), [] | [_] | [_, 1]) => {
                 Ok((elements.into_iter().map(Encoded::sniffed).collect::<Result<_, _>>()?, false))
             }
-            (_, Data::Elements(_)) => Err(wrong("[-1] of encoded pictures").into()),
+            (_, Data::Elements(_)) => Err(wrong("[-1] or [-1,1] of encoded pictures").into()),
             (DataType::Uint8, Data::Raw(bytes)) => {
                 let expected = "[height,width,3] of BGR or [height,width,1] of gray pixels";
                 let side = |side: usize| u32::try_from(side).ok().filter(|side| *side > 0);

@@ -157,3 +157,54 @@ async fn classes_are_those_of_each_picture_without_a_batch_too() {
     assert_eq!(reply.outputs[0].shape, [2, 1]);
     assert_eq!(elements(&reply), ["0.700000:0:cat", "0.900000:2:bird"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_pictures_are_encoded_may_be_said_of_the_whole_request() {
+    let shelf = Shelf::new();
+    same(&shelf, "picture", "3, 8, 16");
+    shelf.add("numbers", "");
+    let puppet =
+        Puppet::new(|_, batch| Ok(batch.iter().map(|inputs| vec![inputs[0].clone().unwrap()]).collect()));
+    let (_server, mut client) = start(&shelf, &puppet, Control::Explicit(vec!["*".into()])).await;
+    let with = |key: &str, choice, mut request: ModelInferRequest| {
+        request.parameters.insert(key.into(), parameter(choice));
+        request
+    };
+    let sent = pictures("picture", "x", &[1], &[jpeg(16, 8)]);
+    let webp = infer(&mut client, with("codec", text("webp"), sent.clone())).await.unwrap();
+    assert_eq!(elements(&webp)[0][8..12], *b"WEBP");
+    // An output that says it itself is asked first.
+    let png = asking(with("codec", text("webp"), sent.clone()), "y", "codec", text("png"));
+    assert_eq!(elements(&infer(&mut client, png).await.unwrap())[0][1..4], *b"PNG");
+    let plain = infer(&mut client, sent.clone()).await.unwrap();
+    assert_eq!(plain.outputs[0].datatype, "FP32");
+    let both =
+        asking(with("codec", text("png"), sent), "y", "classification", ParameterChoice::Int64Param(1));
+    assert_eq!(infer(&mut client, both.clone()).await.unwrap().outputs[0].shape, [1], "these are classes");
+    let mut both = both;
+    both.outputs[0].parameters.insert("codec".into(), parameter(text("png")));
+    let numbers = with("codec", text("png"), crate::puppet::rows("numbers", &[1.0], 3));
+    let lossy = with("quality", ParameterChoice::Int64Param(9), crate::puppet::rows("numbers", &[1.0], 3));
+    for (request, says) in [
+        (both, "it can't be both classes and a picture encoded as PNG"),
+        (numbers, "no output of model 'numbers' is a picture that could be encoded as PNG"),
+        (lossy, "the request has a 'quality' and no 'codec'"),
+    ] {
+        let status = infer(&mut client, request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(says), "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelines_take_pictures_in_a_column_as_models_do() {
+    let puppet = Puppet::new(|_, _| Ok(Vec::new()));
+    let (_server, mut client) = start(&Shelf::new(), &puppet, Control::None).await;
+    let sent = [jpeg(16, 8), jpeg(32, 16)];
+    let list = infer(&mut client, pictures("invert", "image", &[2], &sent)).await.unwrap();
+    let column = infer(&mut client, pictures("invert", "image", &[2, 1], &sent)).await.unwrap();
+    assert_eq!((elements(&column), elements(&column).len()), (elements(&list), 2));
+    let status = infer(&mut client, pictures("invert", "image", &[1, 2], &sent)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("Expected [-1] or [-1,1] of encoded pictures"), "{status}");
+}

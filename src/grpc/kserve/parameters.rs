@@ -41,7 +41,7 @@ pub struct Window {
 ///
 /// Parameters that are defined nowhere are fine, of whatever value: clients send what they like along.
 pub fn of_request(mut parameters: Parameters) -> Result<Wishes, Refusal> {
-    let codec = encoding("the reply", &mut parameters)?;
+    let codec = encoding("the request", &mut parameters)?;
     let mut wishes = Wishes { codec, ..Wishes::default() };
     for (key, parameter) in parameters {
         match (key.as_str(), parameter.parameter_choice) {
@@ -118,23 +118,23 @@ pub fn of_output(name: String, mut parameters: Parameters) -> Result<(Asked, Opt
         let text = "output can't set both 'shared_memory_region' and 'classification'";
         return Err(Refusal::invalid(text));
     }
-    let codec = encoding(&name, &mut parameters)?;
+    let codec = encoding(&format!("output '{name}'"), &mut parameters)?;
     Ok((Asked { name, classification, codec, place: None }, window))
 }
 
-fn encoding(name: &str, parameters: &mut Parameters) -> Result<Option<Encoding>, Refusal> {
+fn encoding(of: &str, parameters: &mut Parameters) -> Result<Option<Encoding>, Refusal> {
     let quality = match value(parameters, "quality") {
         None => None,
         Some(Some(ParameterChoice::Int64Param(quality))) => {
             let valid = u8::try_from(quality).ok().filter(|quality| (1..=100).contains(quality));
-            let text = || format!("'quality' of output '{name}' is {quality}, expected 1 to 100");
+            let text = || format!("'quality' of {of} is {quality}, expected 1 to 100");
             Some(valid.ok_or_else(|| Refusal::invalid(text()))?)
         }
         Some(_) => return Err(wrong_type("quality", "int64_param")),
     };
     let codec = match value(parameters, "codec") {
         None if quality.is_some() => {
-            return Err(Refusal::invalid(format!("output '{name}' has a 'quality' and no 'codec'")));
+            return Err(Refusal::invalid(format!("{of} has a 'quality' and no 'codec'")));
         }
         None => return Ok(None),
         Some(Some(ParameterChoice::StringParam(codec))) => match codec.as_str() {
@@ -142,7 +142,7 @@ fn encoding(name: &str, parameters: &mut Parameters) -> Result<Option<Encoding>,
             "png" => Codec::Png,
             "webp" => Codec::Webp,
             other => {
-                let text = format!("'codec' of output '{name}' is '{other}', expected jpeg, png or webp");
+                let text = format!("'codec' of {of} is '{other}', expected jpeg, png or webp");
                 return Err(Refusal::invalid(text));
             }
         },
