@@ -183,7 +183,7 @@ impl Engine {
 
     fn piped_by_text(&self, text: &str, unknown: Error) -> Result<PipedModel, Error> {
         match spec::parse(text, &self.config.pipelines) {
-            Ok(stages) if !stages.is_empty() => Ok(PipedModel::new(text)),
+            Ok(stages) if !stages.is_empty() => Ok(PipedModel::of_text(text, spec::print(&stages))),
             // Whoever writes this means a pipeline, and wants to know what is wrong with it.
             Err(error) if text.contains(['|', '=']) => Err(error),
             _ => Err(unknown),
@@ -205,16 +205,19 @@ impl Engine {
         entries
     }
 
-    /// What versions did so far: all, those of one model, or one of them.
+    /// What versions and pipelines did so far: all that have a name, or one of them. Of a model it may be only one version.
     pub fn statistics(&self, name: &str, version: &str) -> Result<Vec<(String, u64, Snapshot)>, Error> {
         let number = version_number(version)?;
-        let mut counted = match self.piped.get(name) {
-            Some(_) => Vec::new(),
-            None => self.models.statistics(name, number)?,
-        };
-        let piped = self.piped.values().filter(|piped| name.is_empty() || piped.name() == name);
-        counted.extend(piped.map(|piped| (piped.name().to_owned(), 1, piped.statistics().snapshot())));
-        Ok(counted)
+        let of_pipeline = |piped: &PipedModel| (piped.name().to_owned(), 1, piped.counts(&self.tallies));
+        if name.is_empty() {
+            let mut counted = self.models.statistics(name, number)?;
+            counted.extend(self.piped.values().map(|piped| of_pipeline(piped)));
+            return Ok(counted);
+        }
+        match self.served(name, version)? {
+            Served::Model(_) => self.models.statistics(name, number),
+            Served::Pipeline(piped) => Ok(vec![of_pipeline(&piped)]),
+        }
     }
 
     /// Answers a request. Dropping the future takes the request out of the queue that it waits in.
@@ -226,14 +229,7 @@ impl Engine {
         let _open = self.requests.token();
         outputs::check(served, &request)?;
         match served {
-            Served::Pipeline(piped) => {
-                let began = Instant::now();
-                let answered = self.infer_piped(piped, request).await;
-                if answered.is_err() {
-                    piped.statistics().failed(began.elapsed());
-                }
-                answered
-            }
+            Served::Pipeline(piped) => self.infer_piped(piped, request).await,
             Served::Model(version) => {
                 let way = Way { engine: self, version, began: Instant::now() };
                 let InferRequest { inputs, outputs, treatment, codec } = request;

@@ -7,6 +7,7 @@ mod outputs;
 pub mod piped;
 mod reply;
 mod route;
+mod tallies;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +36,7 @@ use crate::model::{self, DeviceChoice, Registry};
 use crate::pipeline::{Pipeline, spec};
 use looking::Lookers;
 use piped::PipedModel;
+use tallies::Tallies;
 
 /// One for each server; services hold it in an [`Arc`].
 pub struct Engine {
@@ -44,6 +46,7 @@ pub struct Engine {
     preparing: Pool<()>,
     models: Arc<Registry>,
     piped: BTreeMap<String, Arc<PipedModel>>,
+    tallies: Tallies,
     credits: Credits,
     streams: Arc<Semaphore>,
     /// By canonical text, so that streams that do the same share what their pipeline keeps.
@@ -95,6 +98,7 @@ impl Engine {
         Ok(Engine {
             models,
             piped,
+            tallies: Tallies::default(),
             pool,
             preparing,
             credits: Credits::new(&config.limits),

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::infer::{Asked, InferReply, InferRequest, Served};
+use super::tallies::Tallies;
 use super::{Begun, Engine, Lane, Processed, Reply, ReplyCodec, Timing};
 use crate::error::{Error, RequestError};
 use crate::frame::codec::Chroma;
 use crate::frame::{Codec, Encoded, Encoding, Identity, PixelFormat, Size};
 use crate::model::check::Given;
 use crate::model::signature::{Port, Signature};
-use crate::model::statistics::{Compute, Statistics, Success};
+use crate::model::statistics::{Compute, Snapshot, Statistics, Success};
 use crate::model::version::Treatment;
 use crate::pipeline::Pipeline;
 use crate::pipeline::names::Names;
@@ -27,9 +28,18 @@ pub struct PipedModel {
     name: String,
     signature: Signature,
     config: ModelConfig,
-    statistics: Statistics,
+    tally: Tally,
     /// Kept from its first use on, so that not every request makes it anew.
     pipeline: OnceLock<Arc<Pipeline>>,
+}
+
+/// Where its requests are counted.
+#[derive(Debug)]
+enum Tally {
+    /// Here: it has a name.
+    Own(Arc<Statistics>),
+    /// With those of others that are written as text: by what it does, however that is written.
+    OfText(String),
 }
 
 /// What kind of model it is.
@@ -40,14 +50,31 @@ const IMAGE: &str = "image";
 /// The output with what the stages found.
 const FINDINGS: &str = "findings";
 
+/// The pictures of a request on their way.
+struct Pictures {
+    pictures: Vec<Encoded>,
+    pipeline: Arc<Pipeline>,
+    reply: Reply,
+    treatment: Treatment,
+}
+
 impl PipedModel {
     /// All the named pipelines of a server.
     pub fn all(names: &Names) -> BTreeMap<String, Arc<Self>> {
         names.iter().map(|(name, _)| (name.to_owned(), Arc::new(PipedModel::new(name)))).collect()
     }
 
-    /// A pipeline of this name, or with this text.
-    pub fn new(name: &str) -> Self {
+    /// A pipeline of this name.
+    fn new(name: &str) -> Self {
+        Self::counted(name, Tally::Own(Arc::default()))
+    }
+
+    /// A pipeline with this text, which does what is printed so.
+    pub fn of_text(text: &str, printed: String) -> Self {
+        Self::counted(text, Tally::OfText(printed))
+    }
+
+    fn counted(name: &str, tally: Tally) -> Self {
         let port = |name: &str| Port {
             name: name.into(),
             datatype: DataType::Bytes,
@@ -77,13 +104,7 @@ impl PipedModel {
             output: vec![output(IMAGE), output(FINDINGS)],
             ..Default::default()
         };
-        PipedModel {
-            name: name.into(),
-            signature,
-            config,
-            statistics: Statistics::default(),
-            pipeline: OnceLock::new(),
-        }
+        PipedModel { name: name.into(), signature, config, tally, pipeline: OnceLock::new() }
     }
 
     /// Its name.
@@ -101,9 +122,20 @@ impl PipedModel {
         &self.config
     }
 
-    /// What it did so far.
-    pub fn statistics(&self) -> &Statistics {
-        &self.statistics
+    /// What it did so far, as its own counts or these say.
+    pub fn counts(&self, tallies: &Tallies) -> Snapshot {
+        match &self.tally {
+            Tally::Own(statistics) => statistics.snapshot(),
+            Tally::OfText(text) => tallies.snapshot(text),
+        }
+    }
+
+    /// Where requests are counted that it is asked to answer.
+    fn statistics(&self, tallies: &Tallies) -> Arc<Statistics> {
+        match &self.tally {
+            Tally::Own(statistics) => Arc::clone(statistics),
+            Tally::OfText(text) => tallies.of(text),
+        }
     }
 
     /// The one input, as the pictures that it consists of.
@@ -181,46 +213,64 @@ impl Engine {
         }
     }
 
-    /// Takes the pictures of a request through a named pipeline, each by itself.
+    /// Takes the pictures of a request through a pipeline, each by itself.
     pub(super) async fn infer_piped(
         self: &Arc<Self>,
         model: &PipedModel,
         request: InferRequest,
     ) -> Result<InferReply, Error> {
+        let began = Instant::now();
         let InferRequest { inputs, outputs, codec, treatment } = request;
+        // What the pipeline does not take is none of its failures, nor is a text that makes none.
+        let (pictures, as_tensor) = model.pictures(inputs)?;
+        let pipeline = self.made(model).await?;
+        let statistics = model.statistics(&self.tallies);
+        let reply = reply_to(&outputs, codec, as_tensor);
+        let pictures = Pictures { pictures, pipeline, reply, treatment };
+        let answered = self.answer_piped(pictures, outputs, &statistics).await;
+        match answered {
+            Ok((reply, success)) => {
+                statistics.succeeded(Success { total: began.elapsed(), ..success });
+                Ok(reply)
+            }
+            Err(error) => {
+                statistics.failed(began.elapsed());
+                Err(error)
+            }
+        }
+    }
+
+    async fn made(self: &Arc<Self>, model: &PipedModel) -> Result<Arc<Pipeline>, Error> {
+        if let Some(pipeline) = model.pipeline.get() {
+            return Ok(Arc::clone(pipeline));
+        }
+        let made = Arc::clone(self).pipeline(model.name.clone()).await?;
+        Ok(Arc::clone(model.pipeline.get_or_init(|| made)))
+    }
+
+    async fn answer_piped(
+        self: &Arc<Self>,
+        Pictures { pictures, pipeline, reply, treatment }: Pictures,
+        outputs: Vec<Asked>,
+        statistics: &Statistics,
+    ) -> Result<(InferReply, Success), Error> {
         // Priorities are levels that a model's configuration has, and so count where models are asked. On the threads
         // that all streams share nobody comes before others.
         let Treatment { timeout, deadline, priority, .. } = treatment;
         let timeout_at = timeout.map(|timeout| Instant::now() + timeout);
         let deadline = timeout_at.into_iter().chain(deadline).min();
-        let (pictures, as_tensor) = model.pictures(inputs)?;
-        let wanted = |name: &str| outputs.is_empty() || outputs.iter().any(|asked| asked.name == name);
-        let asked = outputs.iter().find(|asked| asked.name == IMAGE).and_then(|asked| asked.codec).or(codec);
-        let reply = match asked {
-            _ if !wanted(IMAGE) => reply(ReplyCodec::NoPicture, Encoding::new(Codec::Jpeg)),
-            Some(encoding) => reply(ReplyCodec::Codec(encoding.codec), encoding),
-            None if as_tensor => reply(ReplyCodec::Raw, Encoding::new(Codec::Png)),
-            None => reply(ReplyCodec::AsItCame, Encoding::new(Codec::Jpeg)),
-        };
-        let pipeline = match model.pipeline.get() {
-            Some(pipeline) => Arc::clone(pipeline),
-            None => {
-                let made = Arc::clone(self).pipeline(model.name.clone()).await?;
-                Arc::clone(model.pipeline.get_or_init(|| made))
-            }
-        };
-        let works =
-            pictures.into_iter().map(|picture| self.process(&pipeline, reply, picture, (deadline, priority)));
+        let works = pictures.into_iter().map(|picture| async {
+            let processed = self.process(&pipeline, reply, picture, (deadline, priority)).await?;
+            statistics.executed(1, processed.timing.compute());
+            Ok::<_, Error>(processed)
+        });
         // In the order of the pictures, as many side by side as on a stream: a message holds a great many.
         let works = stream::iter(works).buffered(self.limits().max_window);
         let processed: Vec<_> = works.try_collect().await?;
+        let success = success(&processed);
         let outputs = if outputs.is_empty() { [IMAGE, FINDINGS].map(Asked::whole).to_vec() } else { outputs };
-        for processed in &processed {
-            model.statistics.executed(1, processed.timing.compute());
-            model.statistics.succeeded(processed.timing.success());
-        }
         let elsewhere = outputs.iter().any(|asked| asked.place.is_some());
-        let give = move || {
+        let give = move || -> Result<InferReply, Error> {
             let output = |Asked { name, place, .. }: Asked| {
                 let tensor = if name == FINDINGS { findings(&processed)? } else { image(&processed)? };
                 Ok((name, tensor.put(place)?))
@@ -228,7 +278,8 @@ impl Engine {
             Ok(InferReply { outputs: outputs.into_iter().map(output).collect::<Result<_, Error>>()? })
         };
         // To put something elsewhere is to copy it, which is work.
-        if elsewhere { self.pool.submit(move |_, _| give()).await? } else { give() }
+        let reply = if elsewhere { self.pool.submit(move |_, _| give()).await?? } else { give()? };
+        Ok((reply, success))
     }
 
     async fn process(
@@ -257,9 +308,30 @@ impl Timing {
         let infer = self.stages.iter().map(|step| step.took).sum();
         Compute { input: self.decode, infer, output: self.encode }
     }
+}
 
-    fn success(&self) -> Success {
-        Success { rows: 1, queue: self.queue, compute: self.compute(), total: self.total }
+/// A request of several pictures is one that succeeded, and took what all of them took.
+fn success(processed: &[Processed]) -> Success {
+    let mut all = Success { rows: processed.len(), ..Success::default() };
+    for Processed { timing, .. } in processed {
+        let Compute { input, infer, output } = timing.compute();
+        all.queue += timing.queue;
+        all.compute.input += input;
+        all.compute.infer += infer;
+        all.compute.output += output;
+    }
+    all
+}
+
+/// How the pictures of a request come back.
+fn reply_to(outputs: &[Asked], codec: Option<Encoding>, as_tensor: bool) -> Reply {
+    let wanted = outputs.is_empty() || outputs.iter().any(|asked| asked.name == IMAGE);
+    let asked = outputs.iter().find(|asked| asked.name == IMAGE).and_then(|asked| asked.codec).or(codec);
+    match asked {
+        _ if !wanted => reply(ReplyCodec::NoPicture, Encoding::new(Codec::Jpeg)),
+        Some(encoding) => reply(ReplyCodec::Codec(encoding.codec), encoding),
+        None if as_tensor => reply(ReplyCodec::Raw, Encoding::new(Codec::Png)),
+        None => reply(ReplyCodec::AsItCame, Encoding::new(Codec::Jpeg)),
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Compute {
 }
 
 /// A request that succeeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Success {
     /// Its rows, at least 1.
     pub rows: usize,

@@ -1,7 +1,9 @@
 //! Encoded pictures over the KServe V2 protocol: how many of them a model takes, and what comes back for them.
 
 use bytes::Bytes;
+use frameserve::config::Config;
 use frameserve::model::Control;
+use frameserve::pipeline::names::Names;
 use frameserve::proto::inference::infer_parameter::ParameterChoice;
 use frameserve::proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use frameserve::proto::inference::{
@@ -11,7 +13,7 @@ use tonic::{Code, Status};
 
 use crate::harness::jpeg;
 use crate::lookers::fp32;
-use crate::puppet::{InferClient, Puppet, Shelf, start};
+use crate::puppet::{InferClient, Puppet, Shelf, start, start_with};
 
 /// A model that gives back the pictures that it gets; `dims` are those of both.
 fn same(shelf: &Shelf, name: &str, dims: &str) {
@@ -207,4 +209,52 @@ async fn pipelines_take_pictures_in_a_column_as_models_do() {
     let status = infer(&mut client, pictures("invert", "image", &[1, 2], &sent)).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert!(status.message().contains("Expected [-1] or [-1,1] of encoded pictures"), "{status}");
+}
+
+/// A pipeline that has a name, and one that is written as text.
+const PIPELINES: [&str; 2] = ["edges", "invert | canny"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_for_pipelines_are_counted_as_those_for_models() {
+    let mut pipelines = Names::default();
+    pipelines.insert("edges", "canny", "").unwrap();
+    let (_server, mut client) = start_with(Config { pipelines, ..Config::default() }).await;
+    let sent = [jpeg(16, 8), jpeg(32, 16), jpeg(48, 48)];
+    for pipeline in PIPELINES {
+        let asked = ModelStatisticsRequest { name: pipeline.into(), version: String::new() };
+        assert_eq!(counts(&mut client, pipeline).await, (0, 0), "{pipeline}");
+        infer(&mut client, pictures(pipeline, "image", &[3], &sent)).await.unwrap();
+        // What it does not take, and then what looks like a picture and is none.
+        infer(&mut client, pictures(pipeline, "photo", &[3], &sent)).await.unwrap_err();
+        infer(&mut client, pictures(pipeline, "image", &[3, 1, 1], &sent)).await.unwrap_err();
+        infer(&mut client, pictures(pipeline, "image", &[1], &[Bytes::from_static(b"no picture")]))
+            .await
+            .unwrap_err();
+        let whole = jpeg(320, 240);
+        let torn = [whole.slice(..whole.len() * 3 / 4)];
+        infer(&mut client, pictures(pipeline, "image", &[1], &torn)).await.unwrap_err();
+        let stats = client.model_statistics(asked).await.unwrap().into_inner().model_stats.remove(0);
+        assert_eq!((stats.name.as_str(), stats.inference_count, stats.execution_count), (pipeline, 3, 3));
+        assert_eq!(counts(&mut client, pipeline).await, (1, 1), "{pipeline}");
+        let times = stats.inference_stats.unwrap();
+        assert_eq!([times.queue, times.compute_infer].map(|tally| tally.unwrap().count), [1, 1]);
+        assert!(times.compute_infer.unwrap().ns > 0);
+    }
+    let all = ModelStatisticsRequest::default();
+    let all = client.model_statistics(all).await.unwrap().into_inner().model_stats;
+    assert_eq!(
+        all.iter().map(|stats| stats.name.as_str()).collect::<Vec<_>>(),
+        ["edges"],
+        "texts are no models"
+    );
+    // However it is written, and none that is not one.
+    assert_eq!(counts(&mut client, "invert|canny").await, (1, 1));
+    for (name, says) in
+        [("no-such", "requested model 'no-such' is not available"), ("canny | no-such", "no-such")]
+    {
+        let asked = ModelStatisticsRequest { name: name.into(), version: String::new() };
+        let status = client.model_statistics(asked).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(says), "{status}");
+    }
 }
