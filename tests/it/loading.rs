@@ -1,7 +1,7 @@
 //! How models come, change and go, while clients use them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use frameserve::Error;
@@ -372,6 +372,50 @@ async fn a_load_goes_on_alone_when_its_client_goes_away() {
     hold.open(2);
     second.await.unwrap().unwrap();
     assert_eq!(puppet.instances_made(), 2);
+}
+
+/// A backend whose first file grows while it is read, and that waits before it reads it again.
+struct Grows {
+    puppet: Puppet,
+    read: Arc<Mutex<Vec<String>>>,
+    again: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Backend for Grows {
+    fn open(&self, settings: &Arc<Settings>, folder: &Path) -> Result<Box<dyn Opened>, Error> {
+        let path = folder.join("model.pt");
+        let is_first = self.read.lock().unwrap().is_empty();
+        if !is_first {
+            self.again.lock().unwrap().recv().unwrap();
+        }
+        self.read.lock().unwrap().push(std::fs::read_to_string(&path).unwrap());
+        if is_first {
+            std::fs::write(&path, "all of it").unwrap();
+        }
+        self.puppet.open(settings, folder)
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_still_being_copied_is_not_served() {
+    let shelf = Shelf::new();
+    shelf.add("m", ALONE);
+    shelf.version("m", 1, "half of");
+    let (go, again) = mpsc::channel();
+    let read = Arc::default();
+    let grows = Grows { puppet: numbered(), read: Arc::clone(&read), again: Mutex::new(again) };
+    let backends = Backends::default().with("puppet", grows);
+    let control = Control::Poll(Duration::from_millis(100));
+    let models = Models { backends, ..shelf.models(&numbered(), control) };
+    let (server, mut client) = start_with(Config { models, ..Config::default() }).await;
+    let index = server.engine.models().index(false).await;
+    assert_ne!(index[0].state, Some(State::Ready), "{index:?}");
+    let refused = client.model_infer(rows("m", &[0.0], 1)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused}");
+    go.send(()).unwrap();
+    index_until(&server, |index| index[0].state == Some(State::Ready)).await;
+    client.model_infer(rows("m", &[0.0], 1)).await.unwrap();
+    assert_eq!(*read.lock().unwrap(), ["half of", "all of it"]);
 }
 
 #[tokio::test]

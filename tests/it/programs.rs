@@ -101,6 +101,21 @@ fn settings_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_device_that_is_not_there_is_no_reason_to_compute_elsewhere() {
+    let found = &frameserve::model::torch().cuda_devices;
+    if !found.is_empty() {
+        println!("skipped: there are CUDA devices here: {}", found.join(", "));
+        return;
+    }
+    for device in ["cuda", "cuda:0"] {
+        let (done, said) = run(&["--device", device, "--listen", "127.0.0.1:0"]);
+        assert!(!done && !said.contains("listening on"), "{said}");
+        let says = format!("--device {device}: there is no CUDA device that it could use");
+        assert!(said.contains(&says) || said.contains("built without"), "`{says}` is not in\n{said}");
+    }
+}
+
+#[test]
 fn help_names_every_flag_with_its_variable() {
     let (done, help) = run(&["--help"]);
     assert!(done);

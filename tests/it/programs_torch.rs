@@ -64,6 +64,13 @@ async fn outputs_are_those_of_torch_in_python() {
 }
 
 #[tokio::test]
+async fn tritons_client_brings_the_files_of_a_model() {
+    let server = start(&["--model-control", "explicit"]).await;
+    let model = root().join("tests/models/add.pt");
+    server.python(Venv::Clients, "triton_files.py", &["--model", model.to_str().unwrap()]);
+}
+
+#[tokio::test]
 async fn a_server_that_still_loads_ends_well() {
     let mut server = Program::start(&["--model-repository", there("samples/models").to_str().unwrap()]);
     let mut client = GrpcInferenceServiceClient::connect(format!("http://{}", server.address)).await.unwrap();

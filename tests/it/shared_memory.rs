@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use frameserve::Error;
+use frameserve::config::{Config, SharedMemory};
 use frameserve::engine::{Asked, InferRequest};
 use frameserve::model::Control;
 use frameserve::model::check::Given;
@@ -14,13 +15,14 @@ use frameserve::proto::inference::infer_parameter::ParameterChoice;
 use frameserve::proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use frameserve::proto::inference::{
     InferParameter, ModelInferRequest, ModelInferResponse, ModelStatisticsRequest,
-    SystemSharedMemoryRegisterRequest,
+    SystemSharedMemoryRegisterRequest, SystemSharedMemoryStatusRequest,
 };
 use frameserve::tensor::{DataType, Elsewhere, Kept, Place, Shape, Tensor};
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
 use crate::batching::queued;
+use crate::harness::TestServer;
 use crate::puppet::{ALONE, Hold, InferClient, Puppet, Shelf, rows, start};
 
 /// A shared memory object, which is a region of the same name too.
@@ -275,4 +277,53 @@ async fn strings_and_truths_and_pictures_go_through_it_too() {
     client.model_infer(picture).await.unwrap();
     memory.file.read_exact_at(&mut found, 0).unwrap();
     assert_eq!(found[..2], [3, 252]);
+}
+
+/// An address of this machine that others can reach it by, if it has one. Nothing is sent for that.
+fn outside() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // A block of addresses that is kept for documentation.
+    socket.connect("198.51.100.1:9").ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback())
+}
+
+#[tokio::test]
+async fn who_comes_over_the_network_has_no_memory_to_share() {
+    let Some(outside) = outside() else {
+        println!("skipped: this machine has no address but its own");
+        return;
+    };
+    for (shared_memory, allowed) in [(SharedMemory::ThisMachine, false), (SharedMemory::Everywhere, true)] {
+        let listener = tokio::net::TcpListener::bind((outside, 0)).await.unwrap();
+        let config = Config { shared_memory, ..Config::default() };
+        let server = TestServer::start_on(config, vec![listener.into()]).await;
+        let mut client = InferClient::new(server.channel().await);
+        let status = client.system_shared_memory_status(SystemSharedMemoryStatusRequest::default()).await;
+        let register = SystemSharedMemoryRegisterRequest {
+            name: "r".into(),
+            key: "/no-such".into(),
+            byte_size: 4,
+            offset: 0,
+        };
+        let registered = client.system_shared_memory_register(register).await.unwrap_err();
+        if allowed {
+            status.unwrap();
+            assert_eq!(registered.code(), Code::Internal, "{registered}");
+            continue;
+        }
+        for refused in [status.unwrap_err(), registered] {
+            assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
+            assert!(refused.message().contains("--shared-memory everywhere"), "{refused}");
+        }
+        server.loaded().await;
+        let window = [
+            ("shared_memory_region", ParameterChoice::StringParam("r".into())),
+            ("shared_memory_byte_size", ParameterChoice::Int64Param(4)),
+        ];
+        let mut request = ModelInferRequest { raw_input_contents: Vec::new(), ..rows("invert", &[0.0], 1) };
+        let parameter = |choice| InferParameter { parameter_choice: Some(choice) };
+        request.inputs[0].parameters = window.map(|(key, choice)| (key.into(), parameter(choice))).into();
+        let refused = client.model_infer(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
+    }
 }

@@ -111,6 +111,22 @@ def the_best_classes_are_named(server):
     holds(np.allclose([[float(word[0]) for word in row] for row in words], [[0.7, 0.2], [0.4, 0.3]]), "scores")
 
 
+def what_goes_along_with_a_request_is_taken(server):
+    values = np.ones((1, 3), np.float32)
+    own = {"text": "x", "number": 3, "share": 0.5, "truth": True}
+    for more in (
+        {"priority": 1, "timeout": 60_000_000, "parameters": own, "headers": {"request_id": "mine", "x-other": "1"}},
+        # No model here keeps anything for a sequence, so that any request can be part of one.
+        {"sequence_id": 7, "sequence_start": True, "sequence_end": True},
+        {"sequence_id": "seven", "sequence_start": True},
+    ):
+        result = server.client.infer("identity", [given("INPUT0", values)], **more)
+        holds(np.array_equal(result.as_numpy("OUTPUT0"), values), f"it is answered with {more}")
+    headers = {"application": "no-such"}
+    begins = "Application 'no-such' not found."
+    fails(server.client.infer, "identity", [given("INPUT0", values)], headers=headers, code="NOT_FOUND", begins=begins)
+
+
 def compressed_calls_are_understood(server):
     values = np.zeros((1, 100_000), np.float32)
     for algorithm in ("gzip", "deflate"):
@@ -143,6 +159,25 @@ def asyncio_works_too(server):
             stream = client.stream_infer(requests())
             ids = [result.get_response().id async for result, error in stream]
             equal(ids, [str(number) for number in range(10)], "order")
+
+    asyncio.run(asyncio.wait_for(calls(), TIMEOUT_SECONDS))
+
+
+def asyncio_says_how_requests_are_to_be_treated(server):
+    async def calls():
+        async with triton_aio.InferenceServerClient(server.address) as client:
+            values = np.full((1, 1000), 0.5, np.float32)
+            for algorithm in (None, "gzip", "deflate"):
+                result = await client.infer(
+                    "identity", [given("INPUT0", values)], priority=1, timeout=60_000_000,
+                    client_timeout=TIMEOUT_SECONDS, compression_algorithm=algorithm, parameters={"mine": 1},
+                )  # fmt: skip
+                holds(np.array_equal(result.as_numpy("OUTPUT0"), values), f"{algorithm}")
+            before = executions(server, "waiting")
+            row = given("INPUT0", np.zeros((1, 2), np.float32))
+            for late in ({"timeout": 1000}, {"client_timeout": 0.01}):
+                await fails_later(client.infer("waiting", [row], priority=2, **late), code="DEADLINE_EXCEEDED")
+            equal(executions(server, "waiting"), before, "runs of the model")
 
     asyncio.run(asyncio.wait_for(calls(), TIMEOUT_SECONDS))
 
@@ -203,6 +238,25 @@ def streams_are_answered_in_order_and_survive_errors(server):
     holds(results.empty(), "there are no further replies")
 
 
+def who_cancels_a_stream_waits_for_nothing(server):
+    before = executions(server, "waiting")
+    row = given("INPUT0", np.zeros((1, 2), np.float32))
+    results = queue.Queue()
+    with triton.InferenceServerClient(server.address) as client:
+        client.start_stream(lambda result, error: results.put((result, error)))
+        client.async_stream_infer("identity", [given("INPUT0", np.zeros((1, 2), np.float32))])
+        _, error = results.get(timeout=TIMEOUT_SECONDS)
+        equal(error, None, "error of the first")
+        # These wait for ten seconds.
+        for _ in range(2):
+            client.async_stream_infer("waiting", [row])
+        client.stop_stream(cancel_requests=True)
+    # They never reach the model: a whole batch is run as one, without them.
+    full = given("INPUT0", np.zeros((8, 2), np.float32))
+    server.client.infer("waiting", [full], client_timeout=TIMEOUT_SECONDS)
+    equal(executions(server, "waiting") - before, 1, "runs of the model")
+
+
 def streams_may_end_with_the_first_error(server):
     requests = [fp32("identity", [1, 1]), message("no-such", [])]
     metadata = [("triton_grpc_error", "true")]
@@ -261,6 +315,11 @@ def models_are_loaded_and_unloaded(server):
         index = {each.name: each for each in client.get_model_repository_index().models}
     equal((index[model].state, index[model].reason), ("UNAVAILABLE", "unloaded"), "index")
     fails(client.is_model_ready, model, code="NOT_FOUND", text="Request for unknown model: 'unloaded' has no available versions")
+    values = given("INPUT0", np.zeros((1, 2), np.float32))
+    text = "Request for unknown model: 'unloaded' version 1 is not at ready state"
+    for call in (client.is_model_ready, client.get_model_metadata, client.get_model_config):
+        fails(call, model, "1", code="UNAVAILABLE", text=text)
+    fails(client.infer, model, [values], model_version="1", code="UNAVAILABLE", text=text)
     client.unload_model("no-such")
 
 
@@ -268,6 +327,35 @@ def kserves_own_messages_load_too(server):
     reply = server.stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(repository_name="identity"))
     # Its fields are unknown to this client, and skipped: 1 is the name, 2 says yes.
     equal(reply.SerializeToString(), b"\x0a\x08identity\x10\x01", "reply")
+
+
+def mlservers_own_messages_are_understood(server):
+    """Written by hand, field by field, since its package would bring names that this client's has too."""
+
+    def call(method, request):
+        return server.channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(request, timeout=TIMEOUT_SECONDS)
+
+    def field(number, data):
+        return bytes([number << 3 | 2, len(data)]) + data
+
+    # 1 is the repository, which need not have a name, and 2 the model.
+    for request in (field(2, b"unloaded"), field(1, b"") + field(2, b"unloaded")):
+        call("RepositoryModelLoad", request)
+        holds(server.client.is_model_ready("unloaded"), "it is loaded")
+        call("RepositoryModelUnload", request)
+        fails(server.client.is_model_ready, "unloaded", code="NOT_FOUND")
+    # 2: only what is ready.
+    index = pb.RepositoryIndexResponse.FromString(call("RepositoryIndex", b"\x10\x01"))
+    equal({each.state for each in index.models}, {"READY"}, "states")
+    # Its content types are parameters of the request, of inputs and of outputs.
+    content_type = field(1, b"content_type") + field(2, field(3, b"np"))
+    values = np.array([1.5, -2.0], np.float32)
+    tensor = field(1, b"INPUT0") + field(2, b"FP32") + field(3, b"\x01\x02") + field(4, content_type)
+    tensor += field(5, field(6, values.tobytes()))
+    asked = field(1, b"OUTPUT0") + field(2, content_type)
+    request = field(1, b"identity") + field(3, b"mine") + field(4, content_type) + field(5, tensor) + field(6, asked)
+    reply = pb.ModelInferResponse.FromString(call("ModelInfer", request))
+    equal((reply.id, list(reply.outputs[0].contents.fp32_contents)), ("mine", [1.5, -2.0]), "typed, as it came")
 
 
 def tensors_lie_in_shared_memory(server):
@@ -562,16 +650,20 @@ CHECKS = [
     typed_is_answered_with_typed,
     outputs_are_those_that_were_asked_for,
     the_best_classes_are_named,
+    what_goes_along_with_a_request_is_taken,
     compressed_calls_are_understood,
     calls_that_do_not_wait_are_answered,
     asyncio_works_too,
+    asyncio_says_how_requests_are_to_be_treated,
     asyncio_has_the_same_calls,
     streams_are_answered_in_order_and_survive_errors,
+    who_cancels_a_stream_waits_for_nothing,
     streams_may_end_with_the_first_error,
     streams_remember_their_model,
     statistics_count,
     models_are_loaded_and_unloaded,
     kserves_own_messages_load_too,
+    mlservers_own_messages_are_understood,
     tensors_lie_in_shared_memory,
     shared_memory_has_its_errors,
     cuda_shared_memory_is_refused,
