@@ -48,11 +48,27 @@ pub trait Opened: Send + Sync {
     /// An instance for the thread that asks for it.
     fn instance(&self, device: Device) -> Result<Box<dyn Model>, Error>;
 
+    /// How its instances run, as far as that is known by now.
+    fn habits(&self) -> Habits {
+        Habits::default()
+    }
+
     /// Whether its instances run [`infer_pixels`](Model::infer_pixels). Where they do not, the server's own threads
     /// make the tensors.
     fn takes_pixels(&self) -> bool {
         false
     }
+}
+
+/// How the instances of a model run, for people who look after a server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Habits {
+    /// Threads that one instance computes with.
+    pub threads: Option<u32>,
+    /// What 32-bit numbers are computed with.
+    pub precision: Option<Precision>,
+    /// The form that was fastest, where several were measured.
+    pub form: Option<&'static str>,
 }
 
 /// Something that can run models of one kind.

@@ -24,7 +24,7 @@ pub mod version;
 
 use std::sync::LazyLock;
 
-pub use backend::{Backend, Backends, Inputs, Model, Opened, Outputs, Pixels};
+pub use backend::{Backend, Backends, Habits, Inputs, Model, Opened, Outputs, Pixels};
 pub use device::{Device, DeviceChoice};
 pub use precision::Precision;
 pub use registry::{Control, Registry};

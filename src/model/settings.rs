@@ -11,6 +11,9 @@ use super::device::Device;
 use super::pictures::Pictures;
 use super::signature::Signature;
 
+/// Threads that an instance computes with where nothing is said: instances are the parallelism.
+pub const INSTANCE_THREADS: u32 = 1;
+
 /// How one model is served.
 #[derive(Debug, Clone)]
 pub struct Settings {

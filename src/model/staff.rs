@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread::Builder;
 use std::time::SystemTime;
 
-use super::backend::{Opened, Pixels};
+use super::backend::{Habits, Opened, Pixels};
 use super::device::Device;
 use super::instance::{Condition, Instance, Open, Requests};
 use super::pictures::Converts;
@@ -134,6 +134,12 @@ impl Staff {
     /// What of a request they take and give as pixels, and not as tensors.
     pub fn pixels(&self) -> Pixels {
         self.roster().pixels
+    }
+
+    /// How they run; nothing is known of it where there are none.
+    pub fn habits(&self) -> Habits {
+        let opened = self.roster().opened.as_ref().and_then(Weak::upgrade);
+        opened.map(|opened| opened.habits()).unwrap_or_default()
     }
 
     /// How many there should be.

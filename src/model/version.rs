@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backends, Pixels};
+use super::backend::{Backends, Habits, Pixels};
 use super::check::Check;
 use super::device::Device;
 pub use super::instance::{Done, Work};
@@ -170,6 +170,11 @@ impl Version {
     /// Where its instances run.
     pub fn instances(&self) -> Vec<Device> {
         self.staff.instances()
+    }
+
+    /// How its instances run.
+    pub fn habits(&self) -> Habits {
+        self.staff.habits()
     }
 
     /// All its instances, also those that are leaving.

@@ -214,6 +214,10 @@ async fn what_can_be_used_is_listed() {
     assert!(text.contains("resize") && text.contains("must be given"), "{text}");
     let doctor = place.client("doctor");
     let text = String::from_utf8(doctor.stdout).unwrap();
+    let devices: Vec<_> =
+        place.server.engine.models().means().devices.iter().map(ToString::to_string).collect();
+    let runs_on = format!("{}; if they do not say, with fp32 and 1 thread an instance", devices.join(", "));
+    assert!(text.lines().any(|line| line.contains("models run on") && line.ends_with(&runs_on)), "{text}");
     assert!(
         text.contains("This program") && text.contains("CPU threads") && text.contains("serving"),
         "{text}"

@@ -107,6 +107,22 @@ async fn a_cat_is_called_a_cat() {
 }
 
 #[tokio::test]
+async fn the_doctor_tells_how_models_run() {
+    let server = sample("classifier").await;
+    let mut ours = Command::new(env!("CARGO_BIN_EXE_frameserve-client"));
+    let said = succeeds(ours.args(["doctor", "--server", &server.address]));
+    let of = |what: &str| {
+        said.lines().find(|line| line.trim_start().starts_with(what)).unwrap_or_else(|| panic!("{said}"))
+    };
+    assert!(
+        of("models run on").ends_with("if they do not say, with fp32 and 1 thread an instance"),
+        "{said}"
+    );
+    let classifier = of("classifier");
+    assert!(classifier.contains("; 1 thread, fp32, ") && classifier.ends_with(", warmed up"), "{said}");
+}
+
+#[tokio::test]
 async fn a_face_is_found_where_there_is_one() {
     let server = sample("faces").await;
     let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,9 @@ use frameserve::error::{Error, Kind};
 use frameserve::exec::batch::{Policy, QueuePolicy, TimeoutAction};
 use frameserve::model::settings::{Settings, VersionPolicy};
 use frameserve::model::torch::{self, Takes};
-use frameserve::model::{Backends, Device, Inputs, Model, Opened, Outputs, Port, Signature};
+use frameserve::model::{
+    Backends, Device, Habits, Inputs, Model, Opened, Outputs, Port, Precision, Signature,
+};
 use frameserve::proto::inference::ModelConfig;
 use frameserve::tensor::{DataType, Dims, Shape, Tensor};
 
@@ -61,6 +63,25 @@ fn bytes_may_lie_at_any_address() {
         let tensor = Tensor::raw(DataType::Fp64, Shape::new(vec![2]), bytes.slice(from..from + 16)).unwrap();
         assert_eq!(model.infer(&[inputs(std::slice::from_ref(&tensor))]).unwrap(), [[tensor]]);
     }
+}
+
+#[test]
+fn how_a_model_runs_can_be_told() {
+    let mut settings = settings("same", &["x FP32 2,2"], &["y FP32 2,2"], 4);
+    let opened = open(&settings, &models()).unwrap();
+    let usual = Habits { threads: Some(1), precision: Some(Precision::Fp32), form: None };
+    assert_eq!(opened.habits(), usual, "no form was measured yet");
+    opened.instance(Device::Cpu).unwrap();
+    let measured = opened.habits();
+    assert!(measured.form.is_some(), "{measured:?}");
+    assert_eq!(Habits { form: None, ..measured }, usual);
+    let parameters =
+        [("INTRA_OP_THREAD_COUNT", "2"), ("PRECISION", "bf16"), ("DISABLE_OPTIMIZED_EXECUTION", "true")];
+    settings.parameters = parameters.map(|(key, value)| (key.into(), value.into())).into();
+    let opened = open(&settings, &models()).unwrap();
+    opened.instance(Device::Cpu).unwrap();
+    let other = Habits { threads: Some(2), precision: Some(Precision::Bf16), form: None };
+    assert_eq!(opened.habits(), other);
 }
 
 #[test]

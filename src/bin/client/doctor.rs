@@ -13,6 +13,7 @@ use crate::args::DoctorArgs;
 use crate::failure::{Exit, Failure};
 use crate::hush::Hush;
 use crate::models::overview;
+use crate::models::overview::counted;
 use crate::report::short;
 
 const LABEL: usize = 18;
@@ -29,7 +30,7 @@ pub async fn doctor(args: &DoctorArgs, say: impl Fn(&str) -> Result<(), Failure>
         // It may be another server of models.
         Err(error) if error.code() == Some(Code::Unimplemented) => {
             say(&overview::server(&inference).await?)?;
-            return say(&overview::text(&inference).await?);
+            return say(&overview::text(&inference, &[]).await?);
         }
         described => described?,
     };
@@ -51,7 +52,7 @@ pub async fn doctor(args: &DoctorArgs, say: impl Fn(&str) -> Result<(), Failure>
         row(&mut health, &format!("health, {shown}"), &status);
     }
     say(&health)?;
-    say(&overview::text(&inference).await?)?;
+    say(&overview::text(&inference, &described.models).await?)?;
     match ill.as_slice() {
         [] => Ok(()),
         ill => Err(Failure { exit: Exit::Refused, message: format!("not well: {}", ill.join("; ")) }),
@@ -87,6 +88,7 @@ fn server(url: &str, described: &DescribeReply) -> String {
     };
     row(&mut text, "CUDA", &cuda);
     row(&mut text, "CPU threads", &described.threads.to_string());
+    row(&mut text, "models run on", &models_run_on(described));
     row(&mut text, "open streams", &described.open_streams.to_string());
     if described.draining {
         row(&mut text, "state", "draining: it takes no new streams");
@@ -109,6 +111,16 @@ fn server(url: &str, described: &DescribeReply) -> String {
         }
     }
     text
+}
+
+/// The devices, and how those models compute that do not say.
+fn models_run_on(described: &DescribeReply) -> String {
+    let precision = prefixed("; if they do not say, with ", &described.precision);
+    let threads = match described.instance_threads {
+        0 => String::new(),
+        threads => format!(" and {} an instance", counted(threads, "thread")),
+    };
+    format!("{}{precision}{threads}", described.devices.join(", "))
 }
 
 fn names(described: &DescribeReply) -> String {

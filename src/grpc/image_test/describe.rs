@@ -3,7 +3,8 @@
 use super::convert;
 use crate::engine::Engine;
 use crate::frame::{Codec, PixelFormat};
-use crate::model::{self, Version};
+use crate::model::settings::INSTANCE_THREADS;
+use crate::model::{self, Habits, Version};
 use crate::pipeline::names::Names;
 use crate::pipeline::param::{Param, Range};
 use crate::pipeline::stage::{Group, StageKind};
@@ -45,14 +46,21 @@ pub fn describe(engine: &Engine, services: &[String]) -> DescribeReply {
         frames_taken: engine.frames_taken(),
         devices: engine.models().means().devices.iter().map(ToString::to_string).collect(),
         models: engine.models().ready().iter().map(|version| loaded(version)).collect(),
+        precision: config.models.precision.to_string(),
+        instance_threads: INSTANCE_THREADS,
     }
 }
 
 fn loaded(version: &Version) -> proto::LoadedModel {
+    let Habits { threads, precision, form } = version.habits();
     proto::LoadedModel {
         name: version.settings().name.clone(),
         version: version.number(),
         instances: version.instances().iter().map(ToString::to_string).collect(),
+        threads: threads.unwrap_or_default(),
+        precision: precision.as_ref().map(ToString::to_string).unwrap_or_default(),
+        form: form.unwrap_or_default().into(),
+        warmed: !version.settings().warmup.is_empty(),
     }
 }
 

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::instance::Instance;
 use super::module::{Module, Staging};
 use super::names::{Graph, Takes};
 use super::plan::{self, Plan};
 use super::text;
-use super::tune::{self, Trial};
+use super::tune::{self, Chosen, Trial};
 use crate::error::Error;
-use crate::model::backend::{Backend, Model, Names, Opened, Pixels};
+use crate::model::backend::{Backend, Habits, Model, Names, Opened, Pixels};
 use crate::model::device::Device;
 use crate::model::precision::Precision;
 use crate::model::settings::Settings;
@@ -36,6 +36,8 @@ struct Version {
     plan: Arc<Plan>,
     keeps_state: bool,
     modules: Mutex<Modules>,
+    /// The one that was fastest on the first device.
+    form: OnceLock<&'static str>,
 }
 
 #[derive(Default)]
@@ -66,7 +68,7 @@ impl Backend for TorchScript {
         let plan = Arc::new(Plan::new(settings, &module.graph())?);
         let keeps_state = module.keeps_state();
         let modules = Mutex::new(Modules { read: Some(module), ..Modules::default() });
-        Ok(Box::new(Version { file, precision, plan, keeps_state, modules }))
+        Ok(Box::new(Version { file, precision, plan, keeps_state, modules, form: OnceLock::new() }))
     }
 }
 
@@ -77,6 +79,11 @@ impl Opened for Version {
         mode.stream = module.stream().map_err(|reason| self.failed(&reason))?;
         let (plan, staging) = (Arc::clone(&self.plan), Staging::new());
         Ok(Box::new(Instance { module, mode, plan, staging }))
+    }
+
+    fn habits(&self) -> Habits {
+        let threads = u32::try_from(self.plan.mode().threads).ok();
+        Habits { threads, precision: Some(self.precision), form: self.form.get().copied() }
     }
 
     fn takes_pixels(&self) -> bool {
@@ -117,7 +124,11 @@ impl Version {
         // One that was cloned is not optimised as well, so the file is read again for each form.
         let fresh = || load(&self.file, device, self.precision).map_err(|error| error.to_string());
         let trial = Trial { model: &self.plan.settings.name, device, mode, inputs: &inputs };
-        Ok(tune::fastest(&trial, module, fresh))
+        let Chosen { module, form } = tune::fastest(&trial, module, fresh);
+        if let Some(form) = form {
+            self.form.get_or_init(|| form);
+        }
+        Ok(module)
     }
 
     fn modules(&self) -> MutexGuard<'_, Modules> {

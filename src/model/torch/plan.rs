@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::model::backend::{Inputs, Outputs, Pixels};
 use crate::model::pictures::Pictures;
 use crate::model::precision::Precision;
-use crate::model::settings::Settings;
+use crate::model::settings::{INSTANCE_THREADS, Settings};
 use crate::model::signature::{Port, Signature};
 use crate::tensor::{DataType, Shape, Tensor};
 
@@ -298,7 +298,7 @@ pub fn precision(settings: &Settings, usual: Precision) -> Result<Precision, Err
 
 fn threads(settings: &Settings) -> Result<i32, Error> {
     let key = "INTRA_OP_THREAD_COUNT";
-    let Some(value) = settings.parameters.get(key) else { return Ok(*THREADS.start()) };
+    let Some(value) = settings.parameters.get(key) else { return Ok(INSTANCE_THREADS as i32) };
     let count = value.parse().ok().filter(|count| THREADS.contains(count));
     let range = || {
         format!(

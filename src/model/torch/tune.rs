@@ -88,14 +88,21 @@ struct Candidate {
     shortest: Vec<Duration>,
 }
 
+/// What a model is to run as.
+pub struct Chosen {
+    pub module: Module,
+    /// Its form, if it was measured beside others.
+    pub form: Option<&'static str>,
+}
+
 /// The module, or another of the same file in a form that is faster and gives the same. `fresh` reads the file.
-pub fn fastest(trial: &Trial, plain: Module, fresh: impl Fn() -> Result<Module, String>) -> Module {
+pub fn fastest(trial: &Trial, plain: Module, fresh: impl Fn() -> Result<Module, String>) -> Chosen {
     let model = trial.model;
     let mut candidates = vec![trial.candidate(None, plain)];
     if let Err(reason) = trial.contest(&mut candidates, fresh) {
         // If the model itself fails, its warm-up will say so.
         tracing::debug!(model, reason, "the forms of the model can't be measured");
-        return candidates.swap_remove(0).module;
+        return Chosen { module: candidates.swap_remove(0).module, form: None };
     }
     let (shares, best) = ranked(&times(&candidates));
     for (candidate, share) in candidates.iter().zip(shares) {
@@ -106,7 +113,7 @@ pub fn fastest(trial: &Trial, plain: Module, fresh: impl Fn() -> Result<Module, 
     if let Some(form) = best.form {
         tracing::info!(model, ?form, "the model runs in the form that is fastest here");
     }
-    best.module
+    Chosen { module: best.module, form: Some(best.form.map_or("as it is", Form::name)) }
 }
 
 fn times(candidates: &[Candidate]) -> Vec<&[Duration]> {
@@ -129,6 +136,14 @@ fn ranked(times: &[&[Duration]]) -> (Vec<f64>, usize) {
 
 impl Form {
     const ALL: [Form; 3] = [Form::Optimized, Form::ChannelsLast, Form::OptimizedChannelsLast];
+
+    fn name(self) -> &'static str {
+        match self {
+            Form::Optimized => "optimized",
+            Form::ChannelsLast => "channels last",
+            Form::OptimizedChannelsLast => "optimized, channels last",
+        }
+    }
 
     fn of(self, fresh: Module) -> Result<Module, String> {
         match self {
