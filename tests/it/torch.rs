@@ -349,6 +349,16 @@ fn programs_that_remember_get_a_module_for_each_instance() {
 }
 
 #[test]
+fn of_a_traced_program_the_message_is_told_as_well() {
+    let mut model = load(&settings("traced", &["x FP32 -1,8,8"], &["y FP32 5"], 4)).unwrap();
+    let tensor = fp32(&[1, 4, 8, 8], &[0.0; 256]);
+    let Err(Error::Model(reason)) = model.infer(&[inputs(&[tensor])]) else { panic!("it takes 4 channels") };
+    let message = "Given groups=1, weight of size [8, 3, 3, 3], expected input[1, 4, 8, 8] to have 3 channels, but \
+                   got 4 channels instead, in `";
+    assert!(reason.starts_with(message), "{reason}");
+}
+
+#[test]
 fn a_program_may_write_into_what_it_was_given() {
     let mut model = load(&settings("weights", &["x FP32 2"], &["w FP32 4", "y FP32 2"], 0)).unwrap();
     let tensor = fp32(&[2], &[1.0, 2.0]);

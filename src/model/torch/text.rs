@@ -9,9 +9,10 @@ pub fn essence(text: &str) -> String {
     let Some(here) = lines.iter().rposition(|line| line.contains("<--- HERE")) else {
         return one_line(text);
     };
-    // The source around the place is indented, and the message behind it is not.
-    let begin = lines[here..].iter().position(|line| line.starts_with(|c: char| !c.is_whitespace()));
-    let message = begin.map_or_else(String::new, |begin| one_line(&lines[here + begin..].join("\n")));
+    let message = message(&lines[here + 1..]);
+    if message.is_empty() {
+        return one_line(text);
+    }
     if let Some(raised) = message.strip_prefix("builtins.") {
         return raised.into();
     }
@@ -19,6 +20,25 @@ pub fn essence(text: &str) -> String {
     // Under the source, the place is marked by a line of its own.
     let source = here.checked_sub(1).map_or("", |line| lines[line].trim());
     format!("{message}, in `{}`", one_line(source))
+}
+
+/// What stands behind the last place that is marked, and behind what may follow it: the rest of the source around it, and
+/// the calls that a traced program was made with. Without an exception's name before it, that is what is not indented.
+fn message(lines: &[&str]) -> String {
+    let begin = lines.iter().position(|line| names_exception(line));
+    let begin =
+        begin.or_else(|| lines.iter().position(|line| line.starts_with(|c: char| !c.is_whitespace())));
+    begin.map_or_else(String::new, |begin| one_line(&lines[begin..].join("\n")))
+}
+
+/// Whether it begins as `RuntimeError: ` and `builtins.ValueError: ` do. A line of a traced program's calls,
+/// `model.py(12): forward`, does not.
+fn names_exception(line: &str) -> bool {
+    let name = line.split_once(": ").map_or("", |(name, _)| name);
+    let letter = |c: char| c.is_alphabetic() || c == '_';
+    let begins = |part: &str| part.starts_with(letter);
+    let is_part = |part: &str| begins(part) && part.chars().all(|c| letter(c) || c.is_numeric());
+    name.split('.').all(is_part)
 }
 
 /// Why a file was not loaded.
@@ -84,8 +104,29 @@ Traceback of TorchScript, original code (most recent call last):
         let text = format!("{FAILED}builtins.ValueError: x must not be negative\n");
         assert_eq!(essence(&text), "ValueError: x must not be negative");
         assert_eq!(essence("CUDA out of memory.\n  Tried"), "CUDA out of memory. Tried");
-        assert_eq!(essence("<--- HERE"), "<--- HERE, in ``");
+        assert_eq!(essence("<--- HERE"), "<--- HERE");
         assert_eq!(essence(&"a".repeat(1000)).len(), LONGEST + 4);
+    }
+
+    #[test]
+    fn calls_that_a_program_was_traced_with_are_no_message() {
+        let text = r#"The following operation failed in the TorchScript interpreter.
+Traceback of TorchScript, serialized code (most recent call last):
+  File "code/__torch__.py", line 12, in forward
+    y = torch._convolution(x, weight, bias)
+        ~~~~~~~~~~~~~~~~~~ <--- HERE
+class Other(Module):
+  __parameters__ = []
+
+Traceback of TorchScript, original code (most recent call last):
+/usr/lib/torch/nn/modules/conv.py(548): _conv_forward
+model.py(8): forward
+<stdin>(3): <module>
+RuntimeError: expected 3 channels: but got 4
+file.py(1): no call, but a part of it
+"#;
+        let message = "expected 3 channels: but got 4 file.py(1): no call, but a part of it";
+        assert_eq!(essence(text), format!("{message}, in `y = torch._convolution(x, weight, bias)`"));
     }
 
     #[test]
