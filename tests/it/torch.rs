@@ -199,11 +199,23 @@ fn a_model_computes_with_16_bits_where_it_is_told_to() {
 }
 
 #[test]
+fn a_model_that_does_not_run_in_a_precision_computes_with_32_bits() {
+    let with = |precision: &str| {
+        let mut settings = settings("mixes", &["x FP32 3,-1,-1"], &["y FP32 3"], 8);
+        settings.parameters.insert("PRECISION".into(), precision.into());
+        load(&settings).unwrap().infer(&[picture(2)]).unwrap().remove(0)
+    };
+    assert_eq!(with("fp16"), with("fp32"));
+    assert_eq!(with("bf16"), with("fp32"));
+}
+
+#[test]
 fn parameters_are_checked() {
     for (key, value, says) in [
         ("INTRA_OP_THREAD_COUNT", "0", "`0`, not a number from 1 to 1024"),
         ("INTRA_OP_THREAD_COUNT", "two", "`two`, not a number"),
         ("PRECISION", "fp8", "`fp8`, not fp32, fp16 or bf16"),
+        ("PRECISION", "tf32", "`tf32`, not fp32, fp16 or bf16"),
         ("INFERENCE_MODE", "yes", "INFERENCE_MODE is `yes`, neither true nor false"),
     ] {
         let mut settings = settings("same", &["x FP32 1"], &["y FP32 1"], 0);

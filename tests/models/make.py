@@ -143,6 +143,13 @@ class Network(nn.Module):
         return self.last(self.layers(x).mean([2, 3])).softmax(1)
 
 
+class Mixes(nn.Module):
+    """Multiplies its input with numbers that it makes itself, which are 32-bit floats whatever it was changed to."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.mm(x.mean([2, 3]), torch.eye(3, device=x.device))
+
+
 class Detects(nn.Module):
     """As torchvision's detectors have it: a list of pictures, and for each a dict of what was found."""
 
@@ -178,7 +185,7 @@ def main() -> None:
         "add": Add(), "same": Same(), "optionals": Optionals(), "named": Named(), "tuples": Tuples(),
         "nested": Nested(), "listed": Listed(), "mapped": Mapped(), "raises": Raises(), "found": Found(),
         "counts": Counts(), "weights": Weights(), "number": Number(), "network": Network(), "detects": Detects(),
-        "noforward": NoForward(), "unknown": Unknown(),
+        "mixes": Mixes(), "noforward": NoForward(), "unknown": Unknown(),
     }
     for name, model in models.items():
         torch.jit.script(model.eval()).save(FOLDER / f"{name}.pt")

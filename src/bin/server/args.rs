@@ -90,9 +90,10 @@ pub struct Settings {
     /// [default: auto]
     #[arg(long, value_name = "DEVICE", env = "FRAMESERVE_DEVICE")]
     device: Option<String>,
-    /// What models compute with, in place of the 32-bit floats that they take and give: fp32, fp16 or bf16. 16 bits are
-    /// about twice as fast on most GPUs, and no gain on most processors; a model's parameter PRECISION has the last
-    /// word [default: fp32]
+    /// What models compute with, in place of the 32-bit floats that they take and give: fp32, tf32 (on GPUs, which may
+    /// then round to 10 bits what they multiply), fp16 or bf16. 16 bits are about twice as fast on most GPUs, and no gain
+    /// on most processors; a model that does not run so runs in fp32, and its parameter PRECISION has the last word
+    /// [default: fp32]
     #[arg(long, value_name = "TYPE", env = "FRAMESERVE_PRECISION")]
     precision: Option<String>,
     /// Serve TorchServe's gRPC services too: predictions on all addresses and on one of their own, and the management

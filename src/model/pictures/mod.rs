@@ -294,6 +294,12 @@ impl Pictures {
         Ok(prepared)
     }
 
+    /// The shape of a tensor that holds pictures of this size, prepared: one, or as many as it has to.
+    pub fn shape_of(&self, picture: Size) -> Result<Shape, Error> {
+        let pictures = if let Rows::Leading(Some(exact)) = self.dims.rows { exact } else { 1 };
+        Ok(self.dims.shape_of(self.channels(), self.prepared_size(picture)?, pictures))
+    }
+
     fn channels(&self) -> usize {
         self.preparation.recipe().color.channels()
     }

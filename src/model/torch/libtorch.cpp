@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/StreamGuard.h>
@@ -29,6 +30,10 @@ static_assert(int(at::kUInt16) == 27 && int(at::kUInt32) == 28 && int(at::kUInt6
 Module::Module(const char *path, at::Device on) : module(jit::load(path, on)), device(on) { module.eval(); }
 
 namespace {
+
+// In how many forms fused operators are compiled, before those of further shapes are run one by one. One form takes all
+// sizes, unless they are 1 or equal to another where those that it was made for were not.
+constexpr size_t FUSED_FORMS = 4;
 
 char *text(const char *reason) {
   char *copy = strdup(reason);
@@ -161,8 +166,7 @@ at::IValue dict_of(const Call &call, const std::vector<at::Tensor> &tensors) {
   return dict;
 }
 
-std::vector<at::IValue> arguments_of(const Module &module, const Call &call, Staging &staging) {
-  auto tensors = tensors_of(module, call, staging);
+std::vector<at::IValue> arguments_of(const Module &module, const Call &call, std::vector<at::Tensor> tensors) {
   if (module.channels_last) put_channels_last(tensors);
   std::vector<at::IValue> values;
   for (size_t i = 0; i < module.arguments.size(); i++) {
@@ -194,24 +198,59 @@ struct OnStream {
     stream.emplace(c10::Stream::UNSAFE, device, id);
     guard.reset_stream(*stream);
   }
+  void wait() {
+    if (stream) stream->synchronize();
+  }
   ~OnStream() {
     try {
-      if (stream) stream->synchronize();
+      wait();
     } catch (...) {
       // A GPU that failed: what ran on it has said so, or its next use will.
     }
   }
 };
 
-void run(const Module &module, const Call &call, Staging &staging, Results &into) {
-  // Both are the thread's own. The first use of threads by a thread would set them to what another set last.
-  if (at::get_num_threads() != call.threads) at::set_num_threads(call.threads);
-  c10::InferenceMode inference(call.inference_mode);
+// What holds for the thread while it runs a module.
+struct Running {
+  c10::InferenceMode inference;
   at::NoGradGuard no_grad;
-  jit::GraphOptimizerEnabledGuard optimize(call.optimized);
-  OnStream on_stream(module.device, call.stream);
+  jit::GraphOptimizerEnabledGuard optimize;
+  OnStream on_stream;
+
+  Running(const Module &module, const Call &call)
+      : inference(call.inference_mode), optimize(call.optimized), on_stream(module.device, call.stream) {
+    // They are the thread's own. Its first use of them would set them to what another thread set last.
+    if (at::get_num_threads() != call.threads) at::set_num_threads(call.threads);
+  }
+};
+
+void run(const Module &module, const Call &call, Staging &staging, Results &into) {
+  Running running(module, call);
   auto method = module.module.get_method("forward");
-  give_all(into, module, call, staging, method(arguments_of(module, call, staging)));
+  give_all(into, module, call, staging, method(arguments_of(module, call, tensors_of(module, call, staging))));
+}
+
+// The inputs of a call, on the device, and what they came there through.
+struct Sent {
+  Staging staging;
+  std::vector<at::Tensor> tensors;
+};
+
+void send(const Module &module, const Call &call, Sent &into) {
+  Running running(module, call);
+  into.tensors = tensors_of(module, call, into.staging);
+}
+
+// Calls `forward` with what was sent, and waits for the device. What it gives stays there.
+void compute(const Module &module, const Call &call, const Sent &sent) {
+  Running running(module, call);
+  module.module.get_method("forward")(arguments_of(module, call, sent.tensors));
+  running.on_stream.wait();
+}
+
+// What was launched on the thread's own stream is done when this returns; modules are run on others.
+void finish(at::Device device) {
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
 }
 
 // Numbers that are no floats stay: they count, or point at something.
@@ -235,6 +274,22 @@ extern "C" {
 
 void frameserve_torch_text_free(char *text) { std::free(text); }
 
+// What counts for all modules of the process: whether GPUs may round 32-bit floats to TF32 where they multiply them.
+void frameserve_torch_settle(bool tf32) noexcept {
+  at::globalContext().setAllowTF32CuDNN(tf32);
+  at::globalContext().setAllowTF32CuBLAS(tf32);
+}
+
+// Begins to use CUDA, whose library was loaded; the reason is the driver's, if it can't be.
+char *frameserve_torch_start_cuda() {
+  return guarded([] {
+    at::globalContext().lazyInitDevice(at::kCUDA);
+    // What is put together for a GPU is compiled while a batch waits for it, by default for each of the first sizes anew.
+    jit::FusionStrategy strategy{{jit::FusionBehavior::DYNAMIC, FUSED_FORMS}};
+    jit::setFusionStrategy(strategy);
+  });
+}
+
 // `computes` is the type to compute with in place of 32-bit floats, or -1.
 char *frameserve_torch_load(const char *path, int32_t device, int32_t computes, Module **into) {
   return guarded([&] {
@@ -247,6 +302,7 @@ char *frameserve_torch_load(const char *path, int32_t device, int32_t computes, 
       narrow(module->module.parameters(), *module->computes);
       narrow(module->module.buffers(), *module->computes);
     }
+    finish(where);
     describe(*module);
     *into = module.release();
   });
@@ -259,6 +315,7 @@ char *frameserve_torch_channels_last(Module *module) {
     c10::OptionalDeviceGuard guard(module->device.is_cpu() ? std::nullopt : std::optional(module->device));
     put_weights_channels_last(module->module.parameters());
     put_weights_channels_last(module->module.buffers());
+    finish(module->device);
     module->channels_last = true;
   });
 }
@@ -270,8 +327,7 @@ char *frameserve_torch_optimize(Module *module) {
     auto device = module->device;
     c10::OptionalDeviceGuard guard(device.is_cpu() ? std::nullopt : std::optional(device));
     module->module = jit::optimize_for_inference(module->module);
-    // Its weights were made on the thread's stream, and are read on others.
-    if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+    finish(device);
   });
 }
 
@@ -309,6 +365,20 @@ char *frameserve_torch_run(const Module *module, const Call *call, Staging *stag
     *into = results.release();
   });
 }
+
+char *frameserve_torch_send(const Module *module, const Call *call, Sent **into) {
+  return guarded([&] {
+    auto sent = std::make_unique<Sent>();
+    send(*module, *call, *sent);
+    *into = sent.release();
+  });
+}
+
+char *frameserve_torch_compute(const Module *module, const Call *call, const Sent *sent) {
+  return guarded([&] { compute(*module, *call, *sent); });
+}
+
+void frameserve_torch_sent_free(Sent *sent) { delete sent; }
 
 const Output *frameserve_torch_outputs(const Results *results, size_t *count) {
   *count = results->outputs.size();

@@ -8,7 +8,9 @@ mod names;
 mod open;
 mod pixels;
 mod plan;
+mod probe;
 mod raw;
+mod samples;
 mod text;
 mod tune;
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::kinds;
 use super::names::{Argument, Graph, Takes};
 use super::pixels::Picture;
-use super::raw::{self, CCall, CInput, CModule, COutput, CPart, CPixels, CResults, CStaging};
+use super::raw::{self, CCall, CInput, CModule, COutput, CPart, CPixels, CResults, CSent, CStaging};
 use crate::model::device::Device;
 use crate::model::precision::Precision;
 use crate::tensor::DataType;
@@ -40,6 +40,10 @@ pub struct Input<'a> {
 /// Memory of one instance, through which its tensors go to the device and come back.
 #[derive(Debug)]
 pub struct Staging(*mut CStaging);
+
+/// Inputs that lie on a module's device already.
+#[derive(Debug)]
+pub struct Sent(*mut CSent);
 
 /// How a module is run.
 #[derive(Debug, Clone, Copy)]
@@ -94,12 +98,9 @@ impl Module {
     /// Reads a file onto a device, to compute there with this precision.
     pub fn load(path: &Path, device: Device, precision: Precision) -> Result<Self, String> {
         let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
-        let device = match device {
-            Device::Cpu => -1,
-            Device::Cuda(number) => i32::try_from(number).map_err(|error| error.to_string())?,
-        };
+        let device = number(device)?;
         let kind = match precision {
-            Precision::Fp32 => None,
+            Precision::Fp32 | Precision::Tf32 => None,
             Precision::Fp16 => kinds::kind(DataType::Fp16),
             Precision::Bf16 => kinds::kind(DataType::Bf16),
         };
@@ -164,6 +165,24 @@ impl Module {
         self.run_through(&mut Staging::new(), mode, inputs, None)
     }
 
+    /// Brings inputs to the device, to compute with them as often as is wanted.
+    pub fn send(&self, mode: Mode, inputs: &[Input]) -> Result<Sent, String> {
+        let mut sent = ptr::null_mut();
+        lend(mode, inputs, None, |call| {
+            // SAFETY: what the call points to lives until it returns; `sent` is set where nothing is reported.
+            check(unsafe { raw::frameserve_torch_send(self.module, call, &raw mut sent) })
+        })?;
+        Ok(Sent(sent))
+    }
+
+    /// Calls `forward` with inputs that were sent, and waits for the device. What it gives is not brought here.
+    pub fn compute(&self, mode: Mode, inputs: &[Input], sent: &Sent) -> Result<(), String> {
+        lend(mode, inputs, None, |call| {
+            // SAFETY: all of them live until it returns.
+            check(unsafe { raw::frameserve_torch_compute(self.module, call, sent.0) })
+        })
+    }
+
     /// Calls `forward`. `picture` is the output that is to come back as pixels.
     pub fn run_through(
         &self,
@@ -172,26 +191,11 @@ impl Module {
         inputs: &[Input],
         picture: Option<&Picture>,
     ) -> Result<Results, String> {
-        let part = |part: &&[u8]| CPart { data: part.as_ptr().cast(), size: part.len() };
-        let parts: Vec<Vec<CPart>> =
-            inputs.iter().map(|input| input.parts.iter().map(part).collect()).collect();
-        let inputs: Vec<CInput> = inputs.iter().zip(&parts).map(|(input, parts)| input.lend(parts)).collect();
-        let picture = picture.map(Picture::lend);
-        let call = CCall {
-            inputs: inputs.as_ptr(),
-            count: inputs.len(),
-            takes: mode.takes as i32,
-            threads: mode.threads,
-            stream: mode.stream,
-            inference: mode.inference,
-            optimized: mode.optimized,
-            picture: picture.as_ref().map_or(ptr::null(), ptr::from_ref),
-        };
         let mut results = ptr::null_mut();
-        // SAFETY: what the call points to lives until it returns, which is when nothing is read from it any
-        // more; the staging is nobody else's meanwhile; `results` is set where nothing is reported.
-        check(unsafe {
-            raw::frameserve_torch_run(self.module, &raw const call, staging.0, &raw mut results)
+        lend(mode, inputs, picture, |call| {
+            // SAFETY: what the call points to lives until it returns, which is when nothing is read from it any
+            // more; the staging is nobody else's meanwhile; `results` is set where nothing is reported.
+            check(unsafe { raw::frameserve_torch_run(self.module, call, staging.0, &raw mut results) })
         })?;
         Ok(Results(Arc::new(Held(results))))
     }
@@ -226,6 +230,13 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // SAFETY: it came from `frameserve_torch_staging`, and is freed this once.
         unsafe { raw::frameserve_torch_staging_free(self.0) }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        // SAFETY: it came from `frameserve_torch_send`, and is freed this once.
+        unsafe { raw::frameserve_torch_sent_free(self.0) }
     }
 }
 
@@ -297,6 +308,44 @@ impl AsRef<[u8]> for Kept {
     fn as_ref(&self) -> &[u8] {
         each(self.data, self.size)
     }
+}
+
+/// Says for all modules of the process whether GPUs may round 32-bit floats to TF32 where they multiply them.
+pub fn settle(tf32: bool) {
+    // SAFETY: it sets flags that libtorch guards itself.
+    unsafe { raw::frameserve_torch_settle(tf32) }
+}
+
+/// Begins to use CUDA, whose library must have been loaded.
+pub fn start_cuda() -> Result<(), String> {
+    // SAFETY: it takes nothing.
+    check(unsafe { raw::frameserve_torch_start_cuda() })
+}
+
+/// A device, as the bridge has it.
+fn number(device: Device) -> Result<i32, String> {
+    match device {
+        Device::Cpu => Ok(-1),
+        Device::Cuda(number) => i32::try_from(number).map_err(|error| error.to_string()),
+    }
+}
+
+/// Has something done with a call of these inputs.
+fn lend<T>(mode: Mode, inputs: &[Input], picture: Option<&Picture>, work: impl FnOnce(&CCall) -> T) -> T {
+    let part = |part: &&[u8]| CPart { data: part.as_ptr().cast(), size: part.len() };
+    let parts: Vec<Vec<CPart>> = inputs.iter().map(|input| input.parts.iter().map(part).collect()).collect();
+    let inputs: Vec<CInput> = inputs.iter().zip(&parts).map(|(input, parts)| input.lend(parts)).collect();
+    let picture = picture.map(Picture::lend);
+    work(&CCall {
+        inputs: inputs.as_ptr(),
+        count: inputs.len(),
+        takes: mode.takes as i32,
+        threads: mode.threads,
+        stream: mode.stream,
+        inference: mode.inference,
+        optimized: mode.optimized,
+        picture: picture.as_ref().map_or(ptr::null(), ptr::from_ref),
+    })
 }
 
 /// The reason that a call reports, if it does.

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::instance::Instance;
-use super::module::{Module, Staging};
+use super::module::{self, Module, Staging};
 use super::names::{Graph, Takes};
 use super::plan::{self, Plan};
+use super::probe::{self, Found};
+use super::samples;
 use super::text;
 use super::tune::{self, Chosen, Trial};
 use crate::error::Error;
@@ -23,6 +25,8 @@ use crate::model::settings::Settings;
 /// `INTRA_OP_THREAD_COUNT` (threads of one operator; 1 if it is not set, since instances are the parallelism),
 /// `DISABLE_OPTIMIZED_EXECUTION` and `INFERENCE_MODE` (both `true` or `false`; by default programs are optimised
 /// and run in inference mode), `PRECISION` (`fp32`, `fp16` or `bf16`).
+///
+/// Whether GPUs compute with TF32 holds for the whole process: what was opened last counts.
 #[derive(Debug, Default)]
 pub struct TorchScript {
     /// What models compute with that do not say.
@@ -38,6 +42,8 @@ struct Version {
     modules: Mutex<Modules>,
     /// The one that was fastest on the first device.
     form: OnceLock<&'static str>,
+    /// What it computes with there.
+    computes: OnceLock<Precision>,
 }
 
 #[derive(Default)]
@@ -46,6 +52,8 @@ struct Modules {
     read: Option<Module>,
     /// Those that the instances of a device share.
     shared: HashMap<Device, Arc<Module>>,
+    /// What they compute with.
+    precisions: HashMap<Device, Precision>,
 }
 
 /// What the program in a file takes and gives.
@@ -64,11 +72,13 @@ impl Backend for TorchScript {
     fn open(&self, settings: &Arc<Settings>, folder: &Path) -> Result<Box<dyn Opened>, Error> {
         let file = folder.join(&settings.file);
         let precision = plan::precision(settings, self.precision)?;
-        let module = load(&file, Device::Cpu, precision)?;
+        module::settle(self.precision == Precision::Tf32);
+        let module = load(&file, Device::Cpu, Precision::Fp32)?;
         let plan = Arc::new(Plan::new(settings, &module.graph())?);
         let keeps_state = module.keeps_state();
         let modules = Mutex::new(Modules { read: Some(module), ..Modules::default() });
-        Ok(Box::new(Version { file, precision, plan, keeps_state, modules, form: OnceLock::new() }))
+        let (form, computes) = (OnceLock::new(), OnceLock::new());
+        Ok(Box::new(Version { file, precision, plan, keeps_state, modules, form, computes }))
     }
 }
 
@@ -83,7 +93,8 @@ impl Opened for Version {
 
     fn habits(&self) -> Habits {
         let threads = u32::try_from(self.plan.mode().threads).ok();
-        Habits { threads, precision: Some(self.precision), form: self.form.get().copied() }
+        let precision = self.computes.get().copied().unwrap_or(self.precision);
+        Habits { threads, precision: Some(precision), form: self.form.get().copied() }
     }
 
     fn takes_pixels(&self) -> bool {
@@ -100,20 +111,48 @@ impl Version {
             return Ok(Arc::clone(module));
         }
         // The lock is held meanwhile: the other instances of the device wait for this module.
-        let read = modules.read.take().filter(|_| device == Device::Cpu);
-        let module = read.map_or_else(|| load(&self.file, device, self.precision), Ok)?;
-        let module = Arc::new(self.fastest(module, device)?);
+        let known = modules.precisions.get(&device).copied();
+        let precision = known.unwrap_or_else(|| self.precision_on(device));
+        modules.precisions.insert(device, precision);
+        self.computes.get_or_init(|| precision);
+        let read = modules.read.take().filter(|_| device == Device::Cpu && !precision.is_narrow());
+        let module = read.map_or_else(|| load(&self.file, device, precision), Ok)?;
+        let module = Arc::new(self.fastest(module, device, precision)?);
         if !self.keeps_state {
             modules.shared.insert(device, Arc::clone(&module));
         }
         Ok(module)
     }
 
+    /// What the model is to compute with, or 32-bit floats, if it does not run so.
+    fn precision_on(&self, device: Device) -> Precision {
+        let (model, precision) = (&self.plan.settings.name, self.precision);
+        match (precision, device) {
+            // Processors have no such thing.
+            (Precision::Tf32, Device::Cpu) => return Precision::Fp32,
+            (precision, _) if !precision.is_narrow() => return precision,
+            _ => {}
+        }
+        let fresh = |precision| load(&self.file, device, precision).map_err(|error| error.to_string());
+        match probe::probe(&self.plan, precision, fresh) {
+            Found::Runs => precision,
+            Found::Fails(reason) => {
+                tracing::warn!(model, %device, %precision, reason, "the model fails in this precision: it runs in fp32");
+                Precision::Fp32
+            }
+            Found::Untold(reason) => {
+                let message = "whether the model runs in this precision, its first request will tell";
+                tracing::warn!(model, %device, %precision, reason, message);
+                precision
+            }
+        }
+    }
+
     /// The module in whichever form is fastest; as it is, if that can't be measured, or if the runs for it would leave
     /// traces.
-    fn fastest(&self, module: Module, device: Device) -> Result<Module, Error> {
+    fn fastest(&self, module: Module, device: Device, precision: Precision) -> Result<Module, Error> {
         let measurable = self.plan.optimized && !self.keeps_state;
-        let samples = if measurable { tune::samples(&self.plan.settings) } else { Vec::new() };
+        let samples = if measurable { samples::known(&self.plan.settings) } else { Vec::new() };
         if samples.is_empty() {
             return Ok(module);
         }
@@ -122,8 +161,9 @@ impl Version {
         let inputs = |sample| self.plan.inputs(std::slice::from_ref(sample), Pixels::default());
         let inputs = samples.iter().map(inputs).collect::<Result<Vec<_>, _>>()?;
         // One that was cloned is not optimised as well, so the file is read again for each form.
-        let fresh = || load(&self.file, device, self.precision).map_err(|error| error.to_string());
-        let trial = Trial { model: &self.plan.settings.name, device, mode, inputs: &inputs };
+        let fresh = || load(&self.file, device, precision).map_err(|error| error.to_string());
+        let model = &self.plan.settings.name;
+        let trial = Trial { model, device, precision, mode, inputs: &inputs };
         let Chosen { module, form } = tune::fastest(&trial, module, fresh);
         if let Some(form) = form {
             self.form.get_or_init(|| form);

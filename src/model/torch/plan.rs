@@ -285,15 +285,21 @@ fn number(port: &Port) -> Result<i32, Error> {
     kinds::kind(port.datatype).ok_or_else(|| Error::Load(reason()))
 }
 
-/// What the model computes with: what it says itself, else `usual`, unless it takes or gives such numbers already.
+/// What the model computes with: what it says itself, else `usual`, unless it takes or gives such numbers already. TF32 is
+/// for a whole server.
 pub fn precision(settings: &Settings, usual: Precision) -> Result<Precision, Error> {
+    let full = if usual == Precision::Tf32 { usual } else { Precision::Fp32 };
     if let Some(value) = settings.parameters.get("PRECISION") {
-        let wrong = |_| Error::Load(format!("the parameter PRECISION is `{value}`, not fp32, fp16 or bf16"));
-        return value.parse().map_err(wrong);
+        let wrong = || Error::Load(format!("the parameter PRECISION is `{value}`, not fp32, fp16 or bf16"));
+        return match value.parse() {
+            Ok(Precision::Fp32) => Ok(full),
+            Ok(Precision::Tf32) | Err(_) => Err(wrong()),
+            Ok(narrow) => Ok(narrow),
+        };
     }
     let Signature { inputs, outputs, .. } = &settings.signature;
     let own = |port: &Port| matches!(port.datatype, DataType::Fp16 | DataType::Bf16 | DataType::Fp64);
-    Ok(if inputs.iter().chain(outputs).any(own) { Precision::Fp32 } else { usual })
+    Ok(if inputs.iter().chain(outputs).any(own) { full } else { usual })
 }
 
 fn threads(settings: &Settings) -> Result<i32, Error> {

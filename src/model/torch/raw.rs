@@ -13,6 +13,11 @@ pub struct CResults {
 }
 
 #[repr(C)]
+pub struct CSent {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
 pub struct CStaging {
     _private: [u8; 0],
 }
@@ -99,6 +104,8 @@ pub struct COutput {
 
 unsafe extern "C" {
     pub fn frameserve_torch_text_free(text: *mut c_char);
+    pub fn frameserve_torch_settle(tf32: bool);
+    pub fn frameserve_torch_start_cuda() -> *mut c_char;
     pub fn frameserve_torch_load(
         path: *const c_char,
         device: i32,
@@ -120,6 +127,17 @@ unsafe extern "C" {
         staging: *mut CStaging,
         into: *mut *mut CResults,
     ) -> *mut c_char;
+    pub fn frameserve_torch_send(
+        module: *const CModule,
+        call: *const CCall,
+        into: *mut *mut CSent,
+    ) -> *mut c_char;
+    pub fn frameserve_torch_compute(
+        module: *const CModule,
+        call: *const CCall,
+        sent: *const CSent,
+    ) -> *mut c_char;
+    pub fn frameserve_torch_sent_free(sent: *mut CSent);
     pub fn frameserve_torch_outputs(results: *const CResults, count: *mut usize) -> *const COutput;
     pub fn frameserve_torch_difference(
         one: *const CResults,
