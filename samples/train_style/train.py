@@ -51,8 +51,9 @@ EXAMPLES = 4
 CONFIG = """\
 # Paints a picture in the style of {style}.
 backend: "pytorch"
-# One frame at a time: on a CPU a batch of them is slower, since it does not fit into the caches. On a GPU, 8 is faster.
-max_batch_size: 1
+# Frames of several streams may be painted together: on a GPU up to 8, on a CPU up to 2. Of 640x360 on one thread, 2 took
+# up to a tenth less time for each than one alone, 4 as much, and 8 a third more, since they do not fit into the caches.
+max_batch_size: 8
 input [
   {{
     name: "image"
@@ -69,6 +70,7 @@ output [
 ]
 
 parameters {{ key: "frameserve.task" value {{ string_value: "image" }} }}
+parameters {{ key: "frameserve.cpu_batch" value {{ string_value: "2" }} }}
 
 # It is loaded with a run of this size, and optimised if that is faster then.
 model_warmup {{

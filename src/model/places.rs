@@ -30,6 +30,13 @@ impl Means {
         Ok(places)
     }
 
+    /// Whether the CPU is all that a model runs on.
+    pub fn is_cpu_alone(&self, settings: &Settings) -> bool {
+        let gpus = self.devices.iter().any(|device| *device != Device::Cpu);
+        !gpus
+            || (!settings.instances.is_empty() && settings.instances.iter().all(|of| of.place == Place::Cpu))
+    }
+
     fn devices(&self, place: &Place) -> Result<Vec<Device>, Error> {
         let gpus: Vec<_> = self.devices.iter().copied().filter(|device| *device != Device::Cpu).collect();
         let wanted = match place {

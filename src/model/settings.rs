@@ -40,11 +40,23 @@ pub struct Settings {
     pub parameters: BTreeMap<String, String>,
     /// Further names of its methods, for clients that call models by a method.
     pub methods: BTreeMap<String, String>,
+    /// Rows of the largest batch where it runs on the CPU alone, if that is another than elsewhere.
+    pub cpu_batch: Option<usize>,
     /// The whole configuration with what was filled in, as clients may ask for it.
     pub config: ModelConfig,
 }
 
 impl Settings {
+    /// How requests wait and are put together, on the CPU alone or elsewhere.
+    pub fn batching_on(&self, cpu: bool) -> Policy {
+        let mut policy = self.batching.clone();
+        if let Some(most) = self.cpu_batch.filter(|_| cpu) {
+            policy.max_batch = policy.max_batch.min(most);
+            policy.preferred.retain(|size| *size <= most);
+        }
+        policy
+    }
+
     /// What clients see of the signature: the model's own, and the outputs that are made of its own.
     pub fn listed(&self) -> Signature {
         let mut listed = self.signature.clone();

@@ -12,8 +12,7 @@ use super::pictures::Converts;
 use super::settings::Settings;
 use super::statistics::Statistics;
 use crate::error::Error;
-use crate::exec::courier::Courier;
-use crate::exec::line::{Dismissal, Line};
+use crate::exec::line::Dismissal;
 
 /// All instances of a version, and what is needed to have more of them.
 pub(super) struct Staff {
@@ -84,13 +83,12 @@ struct Hired {
 
 impl Staff {
     /// None yet. The line that the requests wait in is closed until there are some.
-    pub fn new(settings: Arc<Settings>, number: u64, open: Arc<Open>, courier: Courier) -> Self {
-        let requests = Arc::new(Line::new(settings.batching.clone(), courier));
+    pub fn new(settings: Arc<Settings>, number: u64, open: Arc<Open>, requests: Requests) -> Self {
         let staff = Staff {
             settings,
             number,
             open,
-            requests,
+            requests: Arc::new(requests),
             condition: Arc::default(),
             statistics: Arc::default(),
             roster: Arc::default(),

@@ -18,7 +18,7 @@ use super::staff::{Member, Staff, Wanted};
 use super::statistics::Statistics;
 use crate::error::Error;
 use crate::exec::courier::Courier;
-use crate::exec::line::Request;
+use crate::exec::line::{Line, Request};
 use crate::limits::WhenFull;
 use crate::proto::inference::ModelConfig;
 use crate::tensor::Kept;
@@ -113,7 +113,9 @@ impl Version {
                 Ok(Arc::from(backend.open(&settings, &folder)?))
             })
         };
-        let staff = Staff::new(Arc::clone(&settings), number, open, means.courier.clone());
+        let policy = settings.batching_on(means.is_cpu_alone(&settings));
+        let requests = Line::new(policy, means.courier.clone());
+        let staff = Staff::new(Arc::clone(&settings), number, open, requests);
         Ok(Version { number, staff, listed: settings.listed(), origin, settings })
     }
 

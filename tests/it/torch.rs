@@ -488,6 +488,7 @@ pub fn settings(name: &str, inputs: &[&str], outputs: &[&str], max_batch: usize)
         pictures: None,
         parameters: BTreeMap::new(),
         methods: BTreeMap::new(),
+        cpu_batch: None,
         config: ModelConfig::default(),
     }
 }

@@ -127,6 +127,7 @@ fn check(source: &Source, parsed: Parsed) -> Result<Settings, Error> {
         pictures,
         parameters: sorted.backend,
         methods: sorted.methods,
+        cpu_batch: sorted.cpu_batch,
         signature,
         config,
     };

@@ -13,6 +13,9 @@ const OURS: &str = "frameserve.";
 /// Further names under which clients of MindSpore Serving call the model's methods.
 const METHODS: &str = "frameserve.methods";
 
+/// Rows that are put together where the model runs on the CPU alone.
+const CPU_BATCH: &str = "frameserve.cpu_batch";
+
 /// Threads of one operation, in one instance.
 const THREADS: &str = "INTRA_OP_THREAD_COUNT";
 
@@ -53,6 +56,8 @@ pub struct Parameters {
     pub backend: BTreeMap<String, String>,
     /// Methods by the further names that they have.
     pub methods: BTreeMap<String, String>,
+    /// Rows of the largest batch on a CPU, where it is not that of all devices.
+    pub cpu_batch: Option<usize>,
 }
 
 impl Parameters {
@@ -65,6 +70,10 @@ impl Parameters {
             let value = &value.string_value;
             if key == METHODS {
                 sorted.methods = methods(value)?;
+                continue;
+            }
+            if key == CPU_BATCH {
+                sorted.cpu_batch = Some(cpu_batch(value, config.max_batch_size)?);
                 continue;
             }
             let user = match (key.as_str(), config.backend.as_str()) {
@@ -94,11 +103,22 @@ fn is_torchscripts(key: &str, value: &str) -> Result<bool, Error> {
             let fits = count.is_some_and(|count| (1..=MAX_THREADS).contains(&count));
             (fits, format!("it must be from 1 to {MAX_THREADS}"))
         }
-        PRECISION => (value.parse::<Precision>().is_ok(), "it must be fp32, fp16 or bf16".into()),
+        PRECISION => {
+            let fits = value.parse().is_ok_and(|precision: Precision| precision != Precision::Tf32);
+            (fits, "it must be fp32, fp16 or bf16".into())
+        }
         UNOPTIMIZED | INFERENCE => (["true", "false"].contains(&value), "it must be true or false".into()),
         _ => return Ok(false),
     };
     if fits { Ok(true) } else { Err(refused(&format!("parameter {key}"), quoted(value), range)) }
+}
+
+fn cpu_batch(value: &str, most: i32) -> Result<usize, Error> {
+    let count = value.parse().ok().filter(|count| (1..=most.max(1)).contains(count));
+    count.and_then(|count| usize::try_from(count).ok()).ok_or_else(|| {
+        let range = format!("it must be from 1 to max_batch_size, which is {most}");
+        refused(&format!("parameter {CPU_BATCH}"), quoted(value), range)
+    })
 }
 
 /// `NAME=METHOD` or, for `predict`, only `NAME`, with commas between them.

@@ -105,6 +105,22 @@ fn a_requests_own_timeout_counts_unless_a_policy_is_configured_that_forbids_it()
 }
 
 #[test]
+fn a_batch_on_a_cpu_is_no_larger_than_any() {
+    let with = |value: &str| {
+        let text =
+            format!("parameters {{ key: 'frameserve.cpu_batch' value {{ string_value: '{value}' }} }}");
+        with_ports(&format!("max_batch_size: 8 {text}"))
+    };
+    assert_eq!(with("8").unwrap().cpu_batch, Some(8));
+    for wrong in ["0", "9", "two"] {
+        let refused = with(wrong).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("it must be from 1 to max_batch_size, which is 8"), "{refused}");
+    }
+    let refused = refusal("parameters { key: 'PRECISION' value { string_value: 'tf32' } }");
+    assert!(refused.contains("it must be fp32, fp16 or bf16"), "{refused}");
+}
+
+#[test]
 fn a_configuration_comes_back_as_clients_got_it() {
     let detector = "input { name: 'x' data_type: TYPE_FP32 dims: [ 1, 3, 8, 8 ] }
                     output [ { name: 'boxes' data_type: TYPE_FP32 dims: [ -1, 4 ] },
