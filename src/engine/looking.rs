@@ -122,8 +122,19 @@ impl FrameModel for Looker {
 
     fn memory(&self, picture: Size) -> Result<usize, Error> {
         let fitting = self.fitting()?;
-        let input = fitting.pictures()?.image_memory(picture)?;
-        Ok(fitting.version.settings().signature.output_bytes(1, input).saturating_add(input))
+        let (pictures, pixels) = (fitting.pictures()?, fitting.version.pixels());
+        let input = match pixels.input {
+            true => pictures.pixels_memory(picture)?,
+            false => pictures.image_memory(picture)?,
+        };
+        let output = match pictures.picture_output() {
+            Some(output) if pixels.output => {
+                let Size { width, height } = output.dims.size_or(pictures.prepared_size(picture)?);
+                (width as usize).saturating_mul(height as usize).saturating_mul(3)
+            }
+            _ => fitting.version.settings().signature.output_bytes(1, pictures.image_memory(picture)?),
+        };
+        Ok(input.saturating_add(output))
     }
 
     fn output_size(&self, picture: Size) -> Result<Size, Error> {

@@ -76,7 +76,10 @@ impl Engine {
         // Our threads are the parallelism: OpenCV's own would fight them for the cores.
         opencv::core::set_num_threads(1)?;
         // Looking for CUDA can take seconds, which nobody should have to wait for later.
-        model::torch();
+        let torch = model::torch();
+        if config.models.device == DeviceChoice::Auto && torch.cuda_devices.is_empty() {
+            tracing::info!(reason = torch.cuda_reason, "models run on the CPU: there is no CUDA device");
+        }
         let courier =
             Courier::start().map_err(|error| Error::Internal(format!("no pipe can be opened: {error}")))?;
         let pool = Pool::new("frames", config.threads, config.limits.max_jobs, Workbench::new)

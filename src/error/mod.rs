@@ -268,6 +268,9 @@ pub enum Error {
     /// A model that failed at its work, with what it says.
     #[error("{0}")]
     Model(String),
+    /// A device that can't be used any more, with what was said when it failed.
+    #[error("the model's device failed: {0}")]
+    Device(String),
     /// A client's memory that has become shorter than what lies or is to be put in it.
     #[error("{0}")]
     Shrunk(String),
@@ -344,7 +347,7 @@ impl Error {
             }
             Error::Unknown { .. } | Error::ModelUnknown(_) | Error::ApplicationUnknown(_) => Kind::Unknown,
             Error::State(_) | Error::AlreadyRegistered { .. } | Error::DefaultVersion(_) => Kind::State,
-            Error::Load(_) | Error::Model(_) | Error::NotPut(_) => Kind::Failed,
+            Error::Load(_) | Error::Model(_) | Error::Device(_) | Error::NotPut(_) => Kind::Failed,
             Error::Overloaded { .. } => Kind::Overloaded,
             Error::Draining(_)
             | Error::NotExplicit

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 
 use super::backend::{Inputs, Model, Opened, Outputs, Pixels};
-use super::settings::Settings;
+use super::device::Device;
+use super::settings::{Settings, Warmup};
 use super::staff::Contract;
 use super::statistics::{Compute, Statistics};
+use super::warm;
 use crate::error::Error;
 use crate::exec::line::{Job, Line};
 use crate::exec::pool::panic_text;
@@ -80,6 +82,8 @@ pub(super) struct Instance {
     pub requests: Arc<Requests>,
     pub condition: Arc<Condition>,
     pub statistics: Arc<Statistics>,
+    /// What of requests is pixels.
+    pub pixels: Pixels,
     pub contract: Contract,
 }
 
@@ -89,35 +93,39 @@ pub(super) struct Condition(Mutex<Fared>);
 
 #[derive(Debug, Default)]
 struct Fared {
-    panics: usize,
+    broken: usize,
     note: String,
 }
 
-/// Panics of one version that are taken for bad luck: after each of them the instance is made anew.
+/// How often an instance of one version may break without that being more than bad luck: it is made anew.
 const FORGIVEN: usize = 1;
 
 /// What may become of a batch.
 enum Fault {
     /// The model refuses it, and can go on.
     Refused(Error),
-    /// The model panicked, and can't be relied on any more.
-    Panicked(String),
+    /// The model panicked or its device failed, as this says, and it can't be relied on any more.
+    Broken(String),
 }
 
 impl Condition {
     /// What is to be said of it, and whether that is the end of it.
     pub fn note(&self) -> (String, bool) {
         let fared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (fared.note.clone(), fared.panics > FORGIVEN)
+        (fared.note.clone(), fared.broken > FORGIVEN)
     }
 
-    /// Notes a panic; whether the model may go on.
-    fn panicked(&self, why: &str) -> bool {
+    /// Notes that an instance broke; whether the model may go on.
+    fn broke(&self, why: &str) -> bool {
         let mut fared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        fared.panics += 1;
-        let goes_on = fared.panics <= FORGIVEN;
-        let then = if goes_on { "it was loaded anew" } else { "it did so before, and is not loaded again" };
-        fared.note = format!("the model panicked: {why}; {then}");
+        fared.broken += 1;
+        let goes_on = fared.broken <= FORGIVEN;
+        let then = if goes_on {
+            "it was loaded anew"
+        } else {
+            "that was not the first time, and it is not loaded again"
+        };
+        fared.note = format!("{why}; {then}");
         goes_on
     }
 
@@ -126,10 +134,10 @@ impl Condition {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Fared::default();
     }
 
-    fn failed(&self, why: &Error) {
+    fn failed(&self, why: &str, error: &Error) {
         let mut fared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        fared.panics = FORGIVEN + 1;
-        fared.note = format!("the model panicked, and could not be loaded anew: {why}");
+        fared.broken = FORGIVEN + 1;
+        fared.note = format!("{why}; it could not be loaded anew: {error}");
     }
 }
 
@@ -140,19 +148,48 @@ impl Instance {
         let mut model =
             made.map_err(|panic| Error::Load(format!("loading it panicked: {}", panic_text(&*panic))))??;
         for warmup in &self.settings.warmup {
-            for _ in 0..warmup.count {
-                self.infer(&mut *model, std::slice::from_ref(&warmup.inputs), Pixels::default()).map_err(
-                    |fault| {
-                        let why = match fault {
-                            Fault::Refused(error) => error.to_string(),
-                            Fault::Panicked(why) => format!("it panicked: {why}"),
-                        };
-                        Error::Load(format!("warm-up `{}` failed: {why}", warmup.name))
-                    },
-                )?;
-            }
+            self.warm(&mut *model, warmup).map_err(|fault| {
+                let why = match fault {
+                    Fault::Refused(error) => error.to_string(),
+                    Fault::Broken(why) => why,
+                };
+                Error::Load(format!("warm-up `{}` failed: {why}", warmup.name))
+            })?;
         }
         Ok(model)
+    }
+
+    /// Runs what clients may send in place of a warm-up's request too: pixels, and on a GPU, which gets ready for each
+    /// size when it sees it first, batches of every size.
+    fn warm(&self, model: &mut dyn Model, warmup: &Warmup) -> Result<(), Fault> {
+        let mut run = |batch: &[Inputs], pixels: Pixels| self.infer(model, batch, pixels).map(drop);
+        let pixels = warm::pixels(&self.settings, &warmup.inputs, self.pixels).map_err(Fault::Refused)?;
+        for _ in 0..warmup.count {
+            run(std::slice::from_ref(&warmup.inputs), Pixels::default())?;
+            if let Some(pixels) = &pixels {
+                run(std::slice::from_ref(pixels), self.pixels)?;
+            }
+        }
+        if self.contract.device() == Device::Cpu {
+            return Ok(());
+        }
+        let (inputs, form) =
+            pixels.map_or((warmup.inputs.clone(), Pixels::default()), |it| (it, self.pixels));
+        let Some(row) = warm::row(&self.settings, &inputs).map_err(Fault::Refused)? else { return Ok(()) };
+        for size in warm::sizes(self.settings.batching.max_batch) {
+            let batch = vec![row.clone(); size];
+            match (0..warm::RUNS).try_for_each(|_| run(&batch, form)) {
+                Ok(()) => {}
+                // It may be that the device has no room for so many, and that so many never come.
+                Err(Fault::Refused(error)) => {
+                    let model = &self.settings.name;
+                    tracing::warn!(model, size, %error, "batches of this size fail");
+                    break;
+                }
+                broken => return broken,
+            }
+        }
+        Ok(())
     }
 
     /// Makes it of what lies on disk, and shares nothing with what may be broken.
@@ -165,12 +202,13 @@ impl Instance {
     pub fn work(mut self, mut model: Box<dyn Model>) {
         while let Some(jobs) = self.requests.next(self.contract.dismissal()) {
             let Err(why) = self.run(&mut *model, jobs) else { continue };
-            let made = if self.condition.panicked(&why) { self.make_anew() } else { Err(Error::Model(why)) };
+            let goes_on = self.condition.broke(&why);
+            let made = if goes_on { self.make_anew() } else { Err(Error::Model(why.clone())) };
             match made {
                 Ok(anew) => model = anew,
                 Err(error) => {
                     if !self.condition.note().1 {
-                        self.condition.failed(&error);
+                        self.condition.failed(&why, &error);
                     }
                     let (note, _) = self.condition.note();
                     return self.requests.fail(Error::Model(note));
@@ -179,7 +217,7 @@ impl Instance {
         }
     }
 
-    /// Runs a batch, and answers all of it. An error is a panic's text.
+    /// Runs a batch, and answers all of it. An error says how the model broke.
     fn run(&self, model: &mut dyn Model, jobs: Vec<Job<Work, Done>>) -> Result<(), String> {
         let taken = Instant::now();
         let (asked, inputs) = fetch(jobs);
@@ -199,11 +237,11 @@ impl Instance {
                 self.statistics.executed(rows, Compute { input: fetched, infer: ran, output });
                 Ok(())
             }
-            Err(Fault::Panicked(why)) => {
+            Err(Fault::Broken(why)) => {
                 for job in asked {
                     let model = &self.settings.name;
-                    job.input.span.in_scope(|| tracing::error!(model, why, "a model panicked"));
-                    job.answer(Err(Error::Model(format!("the model panicked: {why}"))));
+                    job.input.span.in_scope(|| tracing::error!(model, why, "a model broke"));
+                    job.answer(Err(Error::Model(why.clone())));
                 }
                 Err(why)
             }
@@ -219,7 +257,7 @@ impl Instance {
                     self.run(model, vec![job])
                 });
                 for (job, _) in alone {
-                    job.answer(Err(Error::Model("the model panicked on a request of the same batch".into())));
+                    job.answer(Err(Error::Model("the model broke at a request of the same batch".into())));
                 }
                 ran
             }
@@ -232,8 +270,11 @@ impl Instance {
             pixels => model.infer_pixels(batch, pixels),
         };
         let outputs = catch_unwind(AssertUnwindSafe(infer))
-            .map_err(|panic| Fault::Panicked(panic_text(&*panic).to_owned()))?
-            .map_err(Fault::Refused)?;
+            .map_err(|panic| Fault::Broken(format!("the model panicked: {}", panic_text(&*panic))))?
+            .map_err(|error| match error {
+                Error::Device(_) => Fault::Broken(error.to_string()),
+                error => Fault::Refused(error),
+            })?;
         let expected = self.settings.signature.outputs.len();
         if outputs.len() != batch.len() || outputs.iter().any(|outputs| outputs.len() != expected) {
             let error = format!("the model gave other than {expected} outputs for each request");

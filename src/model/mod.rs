@@ -21,6 +21,7 @@ pub mod store;
 #[cfg(feature = "torch")]
 pub mod torch;
 pub mod version;
+mod warm;
 
 use std::sync::LazyLock;
 

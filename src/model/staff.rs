@@ -198,6 +198,7 @@ impl Staff {
             requests: Arc::clone(&self.requests),
             condition: Arc::clone(&self.condition),
             statistics: Arc::clone(&self.statistics),
+            pixels: self.roster().pixels,
             contract,
         };
         let (begin, begun) = mpsc::channel();

@@ -1,11 +1,14 @@
 //! Requests of many clients for one model: put together, kept apart, answered each with its own.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use frameserve::Error;
 use frameserve::config::Config;
 use frameserve::limits::Limits;
 use frameserve::model::Control;
+use frameserve::model::registry::State;
 use frameserve::pipeline::names::Names;
 use frameserve::proto::inference::model_infer_request::InferInputTensor;
 use frameserve::proto::inference::{
@@ -284,6 +287,29 @@ async fn the_models_of_a_pipeline_heed_priorities() {
 }
 
 #[tokio::test]
+async fn fewer_can_be_run_together_on_a_cpu() {
+    let (hold, puppet) = held();
+    let shelf = Shelf::new();
+    let fewer = "parameters { key: \"frameserve.cpu_batch\" value { string_value: \"2\" } }";
+    shelf.add("m", &format!("{ALONE} {fewer}"));
+    let (server, client) = start(&shelf, &puppet, Control::None).await;
+    let mut answers = vec![send(&client, rows("m", &[1.0], 1)).await];
+    hold.arrived(1).await;
+    for (waiting, value) in [2.0, 3.0, 4.0].into_iter().enumerate() {
+        answers.push(send(&client, rows("m", &[value], 1)).await);
+        queued(&server, "m", waiting + 1).await;
+    }
+    // One that has more rows by itself is run alone.
+    answers.push(send(&client, rows("m", &[5.0, 6.0, 7.0], 1)).await);
+    queued(&server, "m", 4).await;
+    hold.open(usize::MAX);
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    assert_eq!(hold.seen(), [vec![1.0], vec![2.0, 3.0], vec![4.0], vec![5.0]]);
+}
+
+#[tokio::test]
 async fn more_than_the_server_takes_is_refused_and_the_rest_is_answered() {
     let (hold, puppet) = held();
     let shelf = Shelf::new();
@@ -303,6 +329,73 @@ async fn more_than_the_server_takes_is_refused_and_the_rest_is_answered() {
     assert_eq!(second.await.unwrap().unwrap(), [20.0]);
     let third = send(&client, rows("m", &[3.0], 1)).await;
     assert_eq!(third.await.unwrap().unwrap(), [30.0], "what was answered makes room");
+}
+
+#[tokio::test]
+async fn a_device_that_fails_is_tried_once_more_and_then_the_model_is_unavailable() {
+    let lost = Arc::new(AtomicBool::new(false));
+    let puppet = {
+        let lost = Arc::clone(&lost);
+        Puppet::new(move |_, batch| {
+            if lost.load(Ordering::Relaxed) {
+                return Err(Error::Device("CUDA error: an illegal memory access was encountered".into()));
+            }
+            Ok(batch.iter().map(|inputs| inputs.iter().flatten().cloned().collect()).collect())
+        })
+    };
+    let shelf = Shelf::new();
+    shelf.add("m", ALONE);
+    let (server, client) = start(&shelf, &puppet, Control::None).await;
+    let made = puppet.instances_made();
+    for (then, instances) in [("it was loaded anew", made + 1), ("it is not loaded again", made + 1)] {
+        lost.store(true, Ordering::Relaxed);
+        let failed = send(&client, rows("m", &[1.0], 1)).await.await.unwrap().unwrap_err();
+        assert_eq!(failed.code(), Code::Internal);
+        assert!(failed.message().contains("device failed: CUDA error: an illegal memory"), "{failed}");
+        lost.store(false, Ordering::Relaxed);
+        let noted = async {
+            while !server.engine.models().index(false).await[0].reason.ends_with(then) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, noted).await.expect("it is said what becomes of it");
+        assert_eq!(puppet.instances_made(), instances);
+    }
+    assert_eq!(server.engine.models().index(false).await[0].state, Some(State::Unavailable));
+    assert_eq!(send(&client, rows("m", &[1.0], 1)).await.await.unwrap().unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_device_that_can_not_be_had_again_is_the_end_of_its_models() {
+    let lost = Arc::new(AtomicBool::new(false));
+    let puppet = {
+        let lost = Arc::clone(&lost);
+        Puppet::new(move |_, batch| {
+            if lost.load(Ordering::Relaxed) {
+                return Err(Error::Device("CUDA error: unspecified launch failure".into()));
+            }
+            Ok(batch.iter().map(|inputs| inputs.iter().flatten().cloned().collect()).collect())
+        })
+    };
+    let shelf = Shelf::new();
+    let warmup =
+        "model_warmup { inputs { key: \"x\" value { data_type: TYPE_FP32 dims: 1 zero_data: true } } }";
+    shelf.add("m", &format!("{ALONE} {warmup}"));
+    let (server, client) = start(&shelf, &puppet, Control::None).await;
+    lost.store(true, Ordering::Relaxed);
+    send(&client, rows("m", &[1.0], 1)).await.await.unwrap().unwrap_err();
+    let ended = async {
+        while server.engine.models().find("m", None).is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("it goes on with a device that was lost");
+    let index = server.engine.models().index(false).await;
+    assert_eq!(index[0].state, Some(State::Unavailable));
+    assert!(
+        index[0].reason.contains("unspecified launch failure; it could not be loaded anew: "),
+        "{index:?}"
+    );
 }
 
 #[tokio::test]

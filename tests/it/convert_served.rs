@@ -276,8 +276,8 @@ async fn pixels_and_tensors_of_one_shape_are_never_in_one_batch() {
     );
     shelf.version("m", 1, "");
     let noter = Noter::default();
-    // Before it is ready it is run once.
-    noter.hold.open(1);
+    // Before it is ready it is run once with a tensor, and once with pixels.
+    noter.hold.open(2);
     let mut models = shelf.models(&Puppet::new(|_, _| Ok(Vec::new())), Control::Explicit(vec!["*".into()]));
     models.backends = models.backends.with("noter", noter.clone());
     let server = Arc::new(TestServer::start(Config { models, ..Config::default() }).await);
@@ -288,7 +288,7 @@ async fn pixels_and_tensors_of_one_shape_are_never_in_one_batch() {
         tokio::spawn(async move { infer(&server, "m", tensor, &[]).await })
     };
     let first = send(tensor());
-    noter.hold.arrived(2).await;
+    noter.hold.arrived(3).await;
     let waiting: Vec<_> =
         (0..6).map(|at| send(if at % 2 == 0 { tensor() } else { encoded(&[jpeg(8, 8)]) })).collect();
     crate::batching::queued(&server, "m", 6).await;
@@ -300,8 +300,36 @@ async fn pixels_and_tensors_of_one_shape_are_never_in_one_batch() {
         }
     };
     tokio::time::timeout(PATIENCE, answered).await.unwrap();
-    let mut seen = noter.seen.lock().unwrap()[2..].to_vec();
+    let mut seen = noter.seen.lock().unwrap()[3..].to_vec();
     seen.sort_by_key(|(pixels, _)| pixels.input);
     let none = Pixels::default();
     assert_eq!(seen, [(none, 3), (Pixels { input: true, ..none }, 3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_travels_as_pixels_is_counted_as_pixels() {
+    let shelf = Shelf::new();
+    for convert in ["host", "device"] {
+        let text = format!(
+            "backend: 'noter' max_batch_size: 8 instance_group {{ count: 1 kind: KIND_CPU }}
+             input {{ name: 'x' data_type: TYPE_FP32 dims: [ 3, -1, -1 ] }}
+             output {{ name: 'y' data_type: TYPE_FP32 dims: [ 3, -1, -1 ] }}
+             parameters {{ key: 'frameserve.task' value {{ string_value: 'image' }} }}
+             parameters {{ key: 'frameserve.convert' value {{ string_value: '{convert}' }} }}"
+        );
+        shelf.config(convert, &text);
+        shelf.version(convert, 1, "");
+    }
+    let mut models = shelf.models(&Puppet::new(|_, _| Ok(Vec::new())), Control::None);
+    models.backends = models.backends.with("noter", Noter::default());
+    let server = TestServer::start(Config { models, ..Config::default() }).await;
+    server.loaded().await;
+    let engine = Arc::clone(&server.engine);
+    let tensors = async |model: &str| {
+        let pipeline = Arc::clone(&engine).pipeline(format!("model={model}")).await.unwrap();
+        pipeline.memory(frameserve::frame::Size::new(64, 32)).unwrap().tensors
+    };
+    let pixels = 3 * 64 * 32;
+    assert!(tensors("host").await >= 2 * 4 * pixels, "an input and an output of floats");
+    assert_eq!(tensors("device").await, 3 * pixels, "an input, an output, and what is needed on the way");
 }

@@ -68,6 +68,19 @@ impl Pictures {
         Ok(self.dims.shape_of(self.channels(), size, pictures))
     }
 
+    /// Black pictures that become a tensor of this shape.
+    pub fn blank_pixels(&self, tensor_shape: &Shape) -> Result<Tensor, Error> {
+        let (pictures, size) = self.dims.read(tensor_shape)?;
+        tensor([pictures, 3], size, vec![0; byte_len(size, 3, pictures)?])
+    }
+
+    /// Bytes that one picture of this size takes that is decoded already, and stays pixels: they, and what is needed on
+    /// the way.
+    pub fn pixels_memory(&self, picture: Size) -> Result<usize, Error> {
+        let working = byte_len(self.preparation.working_size(picture), 3, 1)?;
+        Ok(byte_len(self.prepared_size(picture)?, 3, 1)?.saturating_add(working))
+    }
+
     /// The output that is a picture, if that is the model's task.
     pub fn picture_output(&self) -> Option<&PictureOutput> {
         match &self.task {

@@ -26,7 +26,18 @@ impl Model for Instance {
         let inputs = self.plan.inputs(batch, pixels)?;
         let picture = self.plan.picture(pixels)?;
         let results = self.module.run_through(&mut self.staging, self.mode, &inputs, picture);
-        let results = results.map_err(|reason| Error::Model(text::essence(&reason)))?;
+        let results = results.map_err(|reason| self.failed(&reason))?;
         self.plan.outputs(batch, &results.outputs(), picture)
+    }
+}
+
+impl Instance {
+    /// A GPU without room for a batch goes on with the next one. One that failed says so whatever it is asked.
+    fn failed(&self, reason: &str) -> Error {
+        let why = text::essence(reason);
+        match self.module.check_device() {
+            Ok(()) => Error::Model(why),
+            Err(_) => Error::Device(why),
+        }
     }
 }

@@ -290,6 +290,11 @@ char *frameserve_torch_start_cuda() {
   });
 }
 
+// Whether a device still works: one on which something went wrong for good says so for as long as the process lives.
+char *frameserve_torch_check(int32_t device) {
+  return guarded([&] { finish(device_of(device)); });
+}
+
 // `computes` is the type to compute with in place of 32-bit floats, or -1.
 char *frameserve_torch_load(const char *path, int32_t device, int32_t computes, Module **into) {
   return guarded([&] {

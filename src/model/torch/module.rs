@@ -126,6 +126,12 @@ impl Module {
         Ok(self)
     }
 
+    /// Why its device can't be used any more, if that is so.
+    pub fn check_device(&self) -> Result<(), String> {
+        // SAFETY: it takes a number.
+        check(unsafe { raw::frameserve_torch_check(self.device) })
+    }
+
     /// What its `forward` takes and gives.
     pub fn graph(&self) -> Graph {
         let mut count = 0;

@@ -106,6 +106,7 @@ unsafe extern "C" {
     pub fn frameserve_torch_text_free(text: *mut c_char);
     pub fn frameserve_torch_settle(tf32: bool);
     pub fn frameserve_torch_start_cuda() -> *mut c_char;
+    pub fn frameserve_torch_check(device: i32) -> *mut c_char;
     pub fn frameserve_torch_load(
         path: *const c_char,
         device: i32,
