@@ -20,7 +20,7 @@ use crate::process::{Server, confine};
 pub struct Painter {
     pub name: &'static str,
     pub file: PathBuf,
-    config: String,
+    pub config: String,
     /// The memory format in which Python runs it faster.
     format: Format,
 }
