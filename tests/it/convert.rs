@@ -323,6 +323,21 @@ fn sixteen_bits_see_what_they_see_on_the_host() {
     }
 }
 
+#[test]
+fn on_a_gpu_pixels_become_what_they_become_on_the_host() {
+    let Some(gpu) = crate::torch::gpu() else { return };
+    let settings = settings("network", &["x FP32 3,24,32"], &["y FP32 5"], 8);
+    let settings = seeing(settings, &[("mean", "imagenet"), ("std", "imagenet")]);
+    let pictures = settings.pictures.as_ref().unwrap();
+    let (sent, limits, mut bench) = ([jpeg(64, 48)], Limits::default(), Workbench::new().unwrap());
+    let (tensor, _) = pictures.prepare(&sent, &limits, &mut bench).unwrap();
+    let (pixels, _) = pictures.prepare_pixels(&sent, &limits, &mut bench).unwrap();
+    let opened = open(&settings, &models()).unwrap();
+    let host = opened.instance(Device::Cpu).unwrap().infer(&[inputs(&[tensor])]).unwrap();
+    let device = opened.instance(gpu).unwrap().infer_pixels(&[inputs(&[pixels])], IN).unwrap();
+    assert!(apart(&host[0][0], &device[0][0]) < 1e-4);
+}
+
 /// On a GPU, if there is one: everything is on its way on the streams of two instances at a time.
 #[test]
 fn instances_side_by_side_keep_their_pixels_apart() {

@@ -412,42 +412,63 @@ fn the_graph_names_its_arguments_and_some_of_its_outputs() {
 
 #[test]
 fn a_gpu_gives_the_same_or_is_said_to_be_missing() {
-    let network = |precision: &str| {
-        let mut settings = settings("network", &["x FP32 3,8,8"], &["y FP32 5"], 8);
-        settings.parameters.insert("PRECISION".into(), precision.into());
-        open(&settings, &models()).unwrap()
-    };
-    let opened = network("fp32");
-    if frameserve::model::torch().cuda_devices.is_empty() {
+    let opened = open(&settings("network", &["x FP32 3,8,8"], &["y FP32 5"], 8), &models()).unwrap();
+    let Some(gpu) = gpu() else {
         let refused = failure(opened.instance(Device::Cuda(0)));
         assert!(refused.starts_with("cuda:0 can't be used: "), "{refused}");
-        eprintln!("skipped: no CUDA device");
         return;
-    }
+    };
     let batch = [picture(1), picture(3)];
     let expected = opened.instance(Device::Cpu).unwrap().infer(&batch).unwrap();
-    // Two at a time, each on its own stream.
+    let mut model = opened.instance(gpu).unwrap();
+    for (outputs, expected) in model.infer(&batch).unwrap().iter().zip(&expected) {
+        close(&outputs[0], &expected[0]);
+    }
+}
+
+/// A device of this kind, or a line that says that there is none.
+pub fn gpu() -> Option<Device> {
+    if frameserve::model::torch().cuda_devices.is_empty() {
+        println!("skipped: no CUDA device");
+        return None;
+    }
+    Some(Device::Cuda(0))
+}
+
+#[test]
+fn on_a_gpu_16_bits_are_near_to_32() {
+    let Some(gpu) = gpu() else { return };
+    let with = |precision: &str, device: Device| {
+        let mut settings = settings("network", &["x FP32 3,8,8"], &["y FP32 5"], 8);
+        settings.parameters.insert("PRECISION".into(), precision.into());
+        let mut model = open(&settings, &models()).unwrap().instance(device).unwrap();
+        values(&model.infer(&[picture(2)]).unwrap()[0][0])
+    };
+    let exact = with("fp32", Device::Cpu);
+    for (precision, tolerance) in [("fp32", 1e-4), ("fp16", 1e-2), ("bf16", 3e-2)] {
+        let scale = exact.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let found = with(precision, gpu);
+        let apart = exact.iter().zip(&found).map(|(exact, found)| (exact - found).abs() / scale);
+        let worst = apart.fold(0.0, f32::max);
+        assert!(worst < tolerance, "{precision}: {worst}");
+    }
+}
+
+#[test]
+fn two_instances_on_a_gpu_give_what_one_does() {
+    let Some(gpu) = gpu() else { return };
+    let opened = open(&settings("network", &["x FP32 3,8,8"], &["y FP32 5"], 8), &models()).unwrap();
+    let expected = opened.instance(gpu).unwrap().infer(&[picture(3)]).unwrap();
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let mut model = opened.instance(Device::Cuda(0)).unwrap();
-                for _ in 0..20 {
-                    for (outputs, expected) in model.infer(&batch).unwrap().iter().zip(&expected) {
-                        close(&outputs[0], &expected[0]);
-                    }
+                let mut model = opened.instance(gpu).unwrap();
+                for _ in 0..50 {
+                    close(&model.infer(&[picture(3)]).unwrap()[0][0], &expected[0][0]);
                 }
             });
         }
     });
-    for (precision, tolerance) in [("fp16", 1e-2), ("bf16", 3e-2)] {
-        let outputs = network(precision).instance(Device::Cuda(0)).unwrap().infer(&batch).unwrap();
-        for (outputs, expected) in outputs.iter().zip(&expected) {
-            let (found, exact) = (values(&outputs[0]), values(&expected[0]));
-            let scale = exact.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-            let apart = exact.iter().zip(&found).map(|(exact, found)| (exact - found).abs() / scale);
-            assert!(apart.fold(0.0, f32::max) < tolerance, "{precision}");
-        }
-    }
 }
 
 /// Settings of a model of this folder. A port is written as `name TYPE dims`, with a `?` if it is optional.
