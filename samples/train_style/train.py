@@ -51,8 +51,8 @@ EXAMPLES = 4
 CONFIG = """\
 # Paints a picture in the style of {style}.
 backend: "pytorch"
-# Frames of several streams may be painted together: on a GPU up to 8, on a CPU up to 2. Of 640x360 on one thread, 2 took
-# up to a tenth less time for each than one alone, 4 as much, and 8 a third more, since they do not fit into the caches.
+# Frames of several streams may be painted together on a GPU, up to 8. On a CPU they are painted one by one: on one thread,
+# 2 of 640x360 took at most a tenth less time for each, 4 as much as one alone, and 8 a third more, out of the caches.
 max_batch_size: 8
 input [
   {{
@@ -70,7 +70,7 @@ output [
 ]
 
 parameters {{ key: "frameserve.task" value {{ string_value: "image" }} }}
-parameters {{ key: "frameserve.cpu_batch" value {{ string_value: "2" }} }}
+parameters {{ key: "frameserve.cpu_batch" value {{ string_value: "1" }} }}
 
 # It is loaded with a run of this size, and optimised if that is faster then.
 model_warmup {{
